@@ -1,0 +1,28 @@
+"""The exceptions of fmlab: each carries one sentence that says what was wrong, where, and what to do."""
+
+
+class FmlabError(Exception):
+    """Base class: ``except FmlabError`` catches whatever fmlab refuses."""
+
+
+class ScanError(FmlabError, ValueError):
+    """A scan or label file cannot be read, is not what it was said to be, or does not fit its partner."""
+
+
+class VocabularyError(FmlabError, KeyError):
+    """A structure name, label id or label scheme is not in the vocabulary."""
+
+    def __str__(self) -> str:  # KeyError would show the repr of the sentence
+        return str(self.args[0]) if self.args else ""
+
+
+class SettingsError(FmlabError, ValueError):
+    """An environment variable or argument has a value that fmlab does not know."""
+
+
+class DataError(FmlabError, OSError):
+    """A named data set could not be fetched, verified or unpacked."""
+
+
+class LessonError(FmlabError, RuntimeError):
+    """A lesson cannot be built, run or copied."""
