@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from fmlab.errors import SettingsError
-from fmlab.phantom.abdomen import paint_abdomen, paint_adrenals
-from fmlab.phantom.bowel import paint_bowel
+from fmlab.phantom.abdomen import paint_abdomen, paint_retroperitoneum
+from fmlab.phantom.bowel import paint_bowel, paint_duodenum
 from fmlab.phantom.canvas import Canvas
 from fmlab.phantom.centres import CENTRES, VIEWS, Centre, centre as centre_named
 from fmlab.phantom.chest import paint_airways, paint_chest
@@ -25,6 +25,7 @@ from fmlab.phantom.person import Person, draw
 from fmlab.phantom.protocol import apply_rules, keep_annotated
 from fmlab.phantom.scanner import scan
 from fmlab.phantom.skeleton import paint_chest_wall, paint_pelvis, paint_spine
+from fmlab.phantom.tidy import tidy
 from fmlab.phantom.tissue import PHASES, densities
 from fmlab.phantom.trunk import paint_trunk, trunk
 from fmlab.phantom.vessels import paint_vessels
@@ -67,7 +68,7 @@ def sample(
     axes = _axes(person, view, steps, torch.device(device or "cpu"))
     canvas = paint(person, axes, phase or drawn)
     image = scan(canvas, person, hospital)
-    labels, annotated = canvas.label, frozenset(s.name for s in STRUCTURES)
+    labels, annotated = tidy(canvas.label), frozenset(s.name for s in STRUCTURES)
     labels = apply_rules(labels, canvas.points, hospital)
     if partial:
         labels, annotated = keep_annotated(labels, hospital)
@@ -89,7 +90,9 @@ def paint(person: Person, axes: tuple[Tensor, Tensor, Tensor], phase: str) -> Ca
     paint_chest(canvas, person, body)
     canvas.layer()
     paint_airways(canvas, person)
-    paint_adrenals(canvas, person)
+    paint_retroperitoneum(canvas, person, body)
+    paint_duodenum(canvas, person)
+    canvas.layer()
     paint_vessels(canvas, person)
     paint_lesions(canvas, person)
     canvas.layer()

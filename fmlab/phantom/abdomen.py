@@ -18,11 +18,7 @@ def paint_abdomen(canvas: Canvas, person: Person, body: Trunk) -> None:
     room = torch.maximum(body.cavity + 2.0, body.diaphragm + 2.5)
     _liver(canvas, person, room, field)
     _spleen(canvas, person, room, field)
-    for side in (-1, 1):
-        _kidney(canvas, person, side, room)
     _stomach(canvas, person, room)
-    _pancreas(canvas, person, field)
-    _gallbladder(canvas, person)
     _pelvic_organs(canvas, person, body)
 
 
@@ -40,8 +36,8 @@ def _liver(canvas: Canvas, person: Person, room: Tensor, field: Tensor) -> None:
         return
     x, y, z = canvas.at(box)
     z = z - _drop(person)
-    reach = -62 * size + rng.normal(0, 10)  # how far the left lobe goes
-    edge = 142 - 60 * size + rng.normal(0, 8)  # z of the lower right edge
+    reach = -66 * size + rng.normal(0, 10)  # how far the left lobe goes
+    edge = 132 - 60 * size + rng.normal(0, 8)  # z of the lower right edge
     slope = 0.42 + rng.normal(0, 0.04)
     visceral = edge + slope * (118 - x) - 0.30 * (y - 10) + 4 * field[box]
     shape = (visceral - z) * 0.78
@@ -57,7 +53,7 @@ def _liver(canvas: Canvas, person: Person, room: Tensor, field: Tensor) -> None:
 def _spleen(canvas: Canvas, person: Person, room: Tensor, field: Tensor) -> None:
     rng = person.rng("spleen")
     size = np.exp(np.clip(rng.normal(0, 0.11), -0.2, 0.22))
-    radii = np.array([33, 48, 60]) * size * np.exp(rng.normal(0, 0.04, 3))
+    radii = np.array([36, 52, 64]) * size * np.exp(rng.normal(0, 0.04, 3))
     centre = np.array([-104, -24, 158 + _drop(person)]) + rng.normal(0, 4, 3)
     box = canvas.box(centre - 75, centre + 75)
     if box is None:
@@ -66,12 +62,18 @@ def _spleen(canvas: Canvas, person: Person, room: Tensor, field: Tensor) -> None
     canvas.paint(box, smooth_max(shape, room[box], 5), "spleen", "spleen")
 
 
+def kidney_centre(person: Person, side: int) -> np.ndarray:
+    """Middle of a kidney (canonical mm): the right one lies lower. side: -1 left, 1 right."""
+    low = 0.7 * _drop(person) + (110 if side > 0 else 122)
+    return np.array([side * 67.0, -9.0 if side > 0 else -14.0, low]) + person.rng(f"kidney place {side}").normal(0, 3, 3)
+
+
 def _kidney(canvas: Canvas, person: Person, side: int, room: Tensor) -> None:
     """Cortex, pyramids of medulla round the sinus, and the sinus's fat at the hilum. side: -1 left, 1 right."""
     name = "left" if side < 0 else "right"
     rng = person.rng(f"kidney {name}")
     size = np.exp(np.clip(rng.normal(0, 0.06), -0.12, 0.12))
-    centre = np.array([side * 67.0, -14 + (5 if side > 0 else 0), (110 if side > 0 else 122) + 0.7 * _drop(person)]) + rng.normal(0, 3, 3)
+    centre = kidney_centre(person, side)
     frame = rotation(x=-14 + rng.normal(0, 3), y=side * (14 + rng.normal(0, 3)), z=side * 30)
     box = canvas.box(centre - 66, centre + 66)
     if box is None:
@@ -79,7 +81,7 @@ def _kidney(canvas: Canvas, person: Person, side: int, room: Tensor) -> None:
     x, y, z = (axis - float(c) for axis, c in zip(canvas.at(box), centre))
     u, v, w = (x * float(r[0]) + y * float(r[1]) + z * float(r[2]) for r in frame)
     u = -u * side + 0.0045 * w.square() - 4  # u points to the hilum, and the poles bend round it
-    shape = ellipsoid((u, v, w), (0, 0, 0), (29.5 * size, 25 * size, 55 * size))
+    shape = ellipsoid((u, v, w), (0, 0, 0), (31 * size, 26.5 * size, 57 * size))
     sinus = ellipsoid((u, v, w), (17, 0, 0), (19 * size, 9 * size, 23 * size))
     shape = smooth_max(shape, -sinus - 1.5, 4)
     organ = f"kidney_{name}"
@@ -91,24 +93,28 @@ def _kidney(canvas: Canvas, person: Person, side: int, room: Tensor) -> None:
     canvas.paint(box, torch.maximum(ellipsoid((u, v, w), (10, 0, 0), (8, 5, 14)), 0 * u), None, "urine")
 
 
-def paint_adrenals(canvas: Canvas, person: Person) -> None:
-    """Both adrenal glands."""
+def paint_retroperitoneum(canvas: Canvas, person: Person, body: Trunk) -> None:
+    """Kidneys, adrenals, pancreas, and the gallbladder: firm or tethered, their large neighbours give way to them."""
+    room = torch.maximum(body.cavity + 2.0, body.diaphragm + 2.5)
     for side in (-1, 1):
+        _kidney(canvas, person, side, room)
         _adrenal(canvas, person, side)
+    _pancreas(canvas, person)
+    _gallbladder(canvas, person)
 
 
 def _adrenal(canvas: Canvas, person: Person, side: int) -> None:
     """Two thin limbs that meet in front, above and inside of the kidney."""
-    z = (166 if side > 0 else 160) + 0.8 * _drop(person)
-    x = 36 if side > 0 else 46
+    z = (170 if side > 0 else 172) + 0.8 * _drop(person)
+    x, y = (36, 6) if side > 0 else (43, -4)
     name = "adrenal_gland_right" if side > 0 else "adrenal_gland_left"
     box = canvas.box((min(side * x * 0.4, side * x * 1.7), -45, z - 35), (max(side * x * 0.4, side * x * 1.7), 35, z + 35))
     if box is None:
         return
     p = canvas.at(box)
-    crest = cone(p, (side * (x - 4), 12, z + 12), (side * x, 8, z - 8), 4.6, 5.4)
-    inner = cone(p, (side * x, 8, z - 6), (side * (x - 4), -16, z - 14), 5.0, 4.2)
-    outer = cone(p, (side * x, 8, z - 6), (side * (x + 14), -14, z - 16), 5.0, 4.2)
+    crest = cone(p, (side * (x - 4), y + 5, z + 12), (side * x, y, z - 8), 4.6, 5.4)
+    inner = cone(p, (side * x, y, z - 6), (side * (x - 5), y - 20, z - 10), 5.0, 4.2)
+    outer = cone(p, (side * x, y, z - 6), (side * (x + 11), y - 16, z - 10), 5.0, 4.2)
     canvas.paint(box, smooth_min(crest, smooth_min(inner, outer, 3), 3), name, "adrenal")
 
 
@@ -138,9 +144,9 @@ def _stomach(canvas: Canvas, person: Person, room: Tensor) -> None:
     canvas.paint(box, distance + 4.2, None, content, within="stomach")
 
 
-def _pancreas(canvas: Canvas, person: Person, field: Tensor) -> None:
+def _pancreas(canvas: Canvas, person: Person) -> None:
     rng = person.rng("pancreas")
-    size = np.exp(np.clip(rng.normal(0, 0.09) - 0.002 * (person.age - 50), -0.2, 0.2))
+    size = 0.96 * np.exp(np.clip(rng.normal(0, 0.07) - 0.002 * (person.age - 50), -0.2, 0.2))
     d = 0.8 * _drop(person)
     tail = rng.normal(0, 6)
     rows = [(40, 34, 96 + d, 11), (37, 38, 112 + d, 15.5), (26, 46, 126 + d, 14), (10, 54, 138 + d, 10.5), (-14, 54, 148 + d, 11), (-38, 42, 156 + d, 11.5),
@@ -162,8 +168,8 @@ def _gallbladder(canvas: Canvas, person: Person) -> None:
     box, distance = canvas.tube(path, margin=3)
     if box is None:
         return
-    canvas.paint(box, distance - 2.5, "gallbladder", "gut_wall")
-    canvas.paint(box, distance - 0.5, None, "bile", within="gallbladder")
+    canvas.paint(box, distance - 1.0, "gallbladder", "gut_wall")
+    canvas.paint(box, distance + 1.0, None, "bile", within="gallbladder")
 
 
 def _pelvic_organs(canvas: Canvas, person: Person, body: Trunk) -> None:

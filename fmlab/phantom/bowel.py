@@ -1,4 +1,4 @@
-"""Duodenum, small bowel, colon and rectum: tubes with a wall, and gas, fluid or stool inside."""
+"""Small bowel, colon, rectum and duodenum: tubes with a wall, and gas, fluid or stool inside."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from fmlab.phantom.trunk import Trunk
 
 
 def paint_bowel(canvas: Canvas, person: Person, body: Trunk) -> None:
-    """Colon, duodenum and small bowel press on each other and stay inside the abdominal cavity."""
+    """Colon and small bowel press on each other and stay inside the abdominal cavity."""
     room = torch.maximum(body.cavity + 1.5, body.diaphragm + 3)
     speckle = Waves(person.rng("stool"), 40, 7, 20)(*canvas.axes)
     lumen = _colon(canvas, person, room, speckle)
-    _duodenum(canvas, person)
     _small_bowel(canvas, person, room, speckle)
     if lumen is not None:
         lumen()
 
 
-def _duodenum(canvas: Canvas, person: Person) -> None:
+def paint_duodenum(canvas: Canvas, person: Person) -> None:
+    """From the pylorus round the head of the pancreas, between aorta and mesenteric vein, to the jejunum."""
     d = -5.0 * person.breath
-    rows = [(34, 56, 139 + d, 9.5), (46, 46, 138 + d, 12), (54, 34, 118 + d, 12.5), (54, 30, 92 + d, 12.5), (40, 34, 76 + d, 12), (14, 42, 72 + d, 11),
-            (-12, 42, 80 + d, 11), (-30, 36, 100 + d, 11), (-34, 42, 112 + d, 11)]
+    rows = [(34, 56, 139 + d, 9.5), (46, 46, 138 + d, 12), (54, 34, 118 + d, 12.5), (54, 34, 92 + d, 12.5), (40, 42, 76 + d, 11.5), (14, 50, 72 + d, 9.5),
+            (-12, 50, 80 + d, 10), (-30, 42, 100 + d, 11), (-34, 44, 112 + d, 11)]
     path = spline(rows, 8)
     box, distance = canvas.tube(path, margin=2)
     if box is None:

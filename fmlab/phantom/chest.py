@@ -52,14 +52,14 @@ def _lungs(canvas: Canvas, person: Person, body: Trunk, box: Box) -> None:
 def _branches(x: Tensor, y: Tensor, z: Tensor, texture: Tensor) -> Tensor:
     """Vessels as ridges of a random field, thick near the hilum and gone at the pleura (HU only)."""
     far = ((x.abs() - 38).square() + (y + 12).square() + 0.6 * (z - 318).square()).sqrt()
-    return texture > 1.25 + far / 75
+    return texture > 0.9 + far / 62
 
 
 def airway_paths() -> list[np.ndarray]:
     """Trachea and the two main bronchi: rows x, y, z, radius."""
-    trachea = spline([(0, 8, 480, 9), (0, 0, 450, 9.5), (2, -10, 410, 9.5), (4, -20, 362, 9.5)], 9)
-    right = spline([(4, -20, 362, 9), (20, -18, 346, 7.5), (40, -14, 330, 6)], 8)
-    left = spline([(4, -20, 362, 9), (-18, -18, 348, 7), (-42, -16, 334, 6)], 8)
+    trachea = spline([(0, 28, 480, 9), (0, 20, 450, 9.5), (1, 13, 430, 9.5), (2, 0, 395, 9.5), (4, -10, 362, 9.5)], 9)
+    right = spline([(4, -10, 362, 9), (20, -12, 346, 7.5), (40, -14, 330, 6)], 8)
+    left = spline([(4, -10, 362, 9), (-18, -13, 348, 7), (-42, -16, 334, 6)], 8)
     return [trachea, right, left]
 
 
@@ -71,7 +71,7 @@ def paint_airways(canvas: Canvas, person: Person) -> None:
             canvas.paint(box, distance, "trachea", "gut_wall")
             canvas.paint(box, distance + 1.2, None, "gas", within="trachea")
     d = -7.0 * person.breath
-    path = spline([(-4, -2, 485, 6.5), (-5, -14, 440, 7), (-6, -30, 390, 7), (-6, -37, 340, 7), (-4, -34, 290, 7.5), (-8, -22, 250, 8), (-20, -6, 222 + d, 8.5),
+    path = spline([(-4, 12, 485, 7), (-4, 3, 450, 7), (-5, -4, 430, 7.5), (-6, -17, 392, 7.5), (-7, -26, 362, 7.5), (-6, -31, 335, 7.5), (-4, -27, 290, 7.5), (-8, -10, 250, 8), (-22, 6, 222 + d, 8.5),
                    (-44, 0, 205 + d, 9)], 9)
     box, distance = canvas.tube(path)
     if box is not None:
@@ -81,7 +81,7 @@ def paint_airways(canvas: Canvas, person: Person) -> None:
 def _heart(canvas: Canvas, person: Person) -> None:
     """One ovoid with its apex to the front left, hollowed by four chambers whose walls are what is left of it."""
     rng = person.rng("heart")
-    size = float(1.09 * np.exp(np.clip(rng.normal(0, 0.06), -0.12, 0.12)) * (0.95 if person.sex == "female" else 1.0))
+    size = float(1.06 * np.exp(np.clip(rng.normal(0, 0.05), -0.1, 0.1)) * (0.95 if person.sex == "female" else 1.0))
     lift = -9.0 * person.breath
     centre = np.array([-16, 22, 262 + lift])
     box = canvas.box(centre - 95, centre + 95)

@@ -5,22 +5,21 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from fmlab.phantom.abdomen import kidney_centre
 from fmlab.phantom.bowel import colon_path
 from fmlab.phantom.canvas import Canvas, Waves
 from fmlab.phantom.person import Person
 from fmlab.phantom.shapes import ellipsoid
 from fmlab.vocabulary import structure
 
-# lesion: centres among which one is drawn (canonical mm), spread of the position, radius from - to, material, surface roughness (mm)
+# lesion: centres among which one is drawn (canonical mm; renal ones from the middle of the kidney), spread of the position,
+# radius from - to, material, surface roughness (mm)
 _SITES: dict[str, tuple[list[tuple[float, float, float]], float, float, float, str, float]] = {
     "liver_tumor": ([(92, -10, 160), (86, 10, 190), (70, 30, 185), (60, -20, 195)], 7, 7, 26, "hypovascular", 2.5),
-    "kidney_tumor_left": ([(-80, -18, 92), (-84, -18, 150)], 3, 9, 19, "hypervascular", 1.5),
-    "kidney_tumor_right": ([(80, -14, 84), (84, -14, 140)], 3, 9, 19, "hypervascular", 1.5),
-    "kidney_cyst_left": ([(-92, -22, 120)], 5, 7, 18, "cyst", 0.2),
-    "kidney_cyst_right": ([(92, -18, 112)], 5, 7, 18, "cyst", 0.2),
+    "kidney_tumor": ([(12, -4, -30), (14, -6, 28), (20, 0, 0)], 3, 9, 19, "hypervascular", 1.5),
+    "kidney_cyst": ([(18, -8, 8), (14, -8, -34), (12, -10, 34)], 3, 7, 18, "cyst", 0.2),
     "pancreas_tumor": ([(36, 40, 110), (-30, 46, 152)], 2, 7, 13, "hypovascular", 1.2),
-    "lung_tumor_left": ([(-70, -20, 300), (-66, 20, 350), (-80, -40, 260)], 12, 6, 20, "lung_nodule", 2.5),
-    "lung_tumor_right": ([(70, -20, 310), (66, 20, 360), (80, -40, 270)], 12, 6, 20, "lung_nodule", 2.5),
+    "lung_tumor": ([(70, -20, 300), (66, 20, 350), (80, -40, 260)], 12, 6, 20, "lung_nodule", 2.5),
 }
 
 
@@ -35,12 +34,16 @@ def paint_lesions(canvas: Canvas, person: Person) -> None:
 
 def _blob(canvas: Canvas, person: Person, name: str) -> None:
     rng = person.rng(name)
-    sites, spread, small, large, material, rough = _SITES[name]
+    side = -1 if name.endswith("_left") else 1
+    sites, spread, small, large, material, rough = _SITES[name.removesuffix("_left").removesuffix("_right")]
     count = int(rng.integers(1, 4)) if name == "liver_tumor" else 1
     order = rng.permutation(len(sites))
     for site in order[:count]:
-        drop = 0.0 if name.startswith("lung") else -6.0 * person.breath
-        centre = np.array(sites[site]) + rng.normal(0, spread, 3) * 0.6 + (0, 0, drop)
+        centre = sites[site] * np.array([side, 1, 1]) + rng.normal(0, spread, 3) * 0.6
+        if name.startswith("kidney"):
+            centre = centre + kidney_centre(person, side)
+        elif not name.startswith("lung"):
+            centre = centre + (0, 0, -6.0 * person.breath)
         radii = np.exp(rng.uniform(np.log(small), np.log(large))) * np.exp(rng.normal(0, 0.1, 3))
         box = canvas.box(centre - radii.max() - 8, centre + radii.max() + 8)
         if box is None:

@@ -7,12 +7,12 @@ import torch
 from fmlab.phantom.canvas import Canvas
 from fmlab.phantom.person import Person
 from fmlab.phantom.shapes import oval, smooth_max, spline, table
-from fmlab.phantom.skeleton import SPINE, sides, wing_side
-from fmlab.phantom.trunk import Trunk
+from fmlab.phantom.skeleton import sides, wing_side
+from fmlab.phantom.trunk import SPINE, Trunk
 
 BACK = [(-95, 12, 8, 6, -12), (-45, 24, 17, 13, -26), (0, 34, 25, 18, -54), (50, 38, 30, 23, -66), (120, 37, 31, 22, -66), (185, 34, 29, 19, -58),
         (285, 27, 24, 15, -46), (400, 24, 22, 14, -42), (495, 20, 18, 14, -36)]
-PSOAS = [(24, -8, 158, 6), (32, 4, 120, 13), (42, 10, 70, 19), (53, 14, 20, 22), (65, 24, -30, 21), (76, 34, -75, 17), (84, 28, -110, 14), (94, 4, -150, 10)]
+PSOAS = [(24, -8, 158, 6), (32, 4, 120, 13), (42, 10, 70, 17), (53, 14, 20, 19), (65, 24, -30, 18), (76, 34, -75, 15.5), (84, 28, -110, 14), (94, 4, -150, 10)]
 
 
 def paint_muscles(canvas: Canvas, person: Person, body: Trunk) -> None:
@@ -21,11 +21,12 @@ def paint_muscles(canvas: Canvas, person: Person, body: Trunk) -> None:
     box = canvas.box((-90, -150, -100), (90, 10, 500))
     if box is not None:
         x, y, z = canvas.at(box)
-        spine = table(z, SPINE)[0]
+        spine = table(z, [row[:2] for row in SPINE])[0]
         spine = torch.where(z < -18, -8 + 0.9 * (z + 18).clamp(min=-70), spine)
         middle, half, deep, behind = table(z, BACK)
         column = oval(x.abs() - middle, y - spine - behind, half * bulk**0.5, deep * bulk**0.5, boxy=0.4)
-        column = torch.maximum(smooth_max(column, body.muscle[box] + 3, 5), 1.5 - x.abs())
+        column = torch.maximum(smooth_max(column, body.muscle[box] + 3, 5), torch.maximum(1.5 - x.abs(), -75 - z))
+        canvas.paint(box, column - 2.5, None, "visceral_fat")
         sides(canvas, box, column, "autochthon", "muscle")
     _psoas(canvas, person)
     _glutei(canvas, person, body)
@@ -33,7 +34,7 @@ def paint_muscles(canvas: Canvas, person: Person, body: Trunk) -> None:
 
 def _psoas(canvas: Canvas, person: Person) -> None:
     path = spline(PSOAS, 10)
-    path[:, 3] *= person.muscle
+    path[:, 3] *= person.muscle**0.5
     for side, name in ((-1, "iliopsoas_left"), (1, "iliopsoas_right")):
         canvas.paint(*canvas.tube(path * (side, 1, 1, 1)), name, "muscle")
     box = canvas.box((-135, -60, -100), (135, 60, 40))
@@ -41,7 +42,7 @@ def _psoas(canvas: Canvas, person: Person) -> None:
         return
     x, y, z = canvas.at(box)
     bed = wing_side(x.abs(), y, z)
-    iliacus = torch.maximum((bed + 12).abs() - 8 * person.muscle, oval(y - 2, z + 32, 50, 54, boxy=0.1))
+    iliacus = torch.maximum((bed + 13).abs() - 9, oval(y - 2, z + 32, 50, 54, boxy=0.1))
     sides(canvas, box, iliacus, "iliopsoas", "muscle")
 
 
@@ -54,10 +55,10 @@ def _glutei(canvas: Canvas, person: Person, body: Trunk) -> None:
     bed = wing_side(ax, y, z)
     bulk = person.muscle
     edge = skin + 3
-    minimus = torch.maximum((bed - 13).abs() - 8 * bulk, oval(y - 8, z + 58, 40, 34, boxy=0.1))
-    medius = torch.maximum((bed - 24).abs() - 19 * bulk, oval(y + 6, z + 36, 54, 62, boxy=0.1))
+    minimus = torch.maximum((bed - 12).abs() - 8.5 * bulk, oval(y - 8, z + 58, 40, 34, boxy=0.1))
+    medius = torch.maximum((bed - 31).abs() - 14 * bulk, oval(y + 6, z + 36, 54, 62, boxy=0.1))
     medius = smooth_max(medius, edge, 4)
-    slab = (skin + 22 * bulk + 3).abs() - 21 * bulk
+    slab = (skin + 18 * bulk + 3).abs() - 17 * bulk
     maximus = smooth_max(smooth_max(slab, y + 28 + 0.25 * (z + 70).abs(), 8), oval(ax - 72, z + 72, 68, 74, boxy=0.2), 8)
     maximus = torch.maximum(maximus, 30 - bed - 0.4 * (y + 60).abs())
     gap = torch.minimum(minimus, torch.minimum(medius, maximus)) - 3.5

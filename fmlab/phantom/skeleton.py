@@ -9,15 +9,8 @@ from torch import Tensor
 from fmlab.phantom.canvas import Box, Canvas
 from fmlab.phantom.person import Person
 from fmlab.phantom.shapes import Points, cone, oval, smooth_min, spline, table
-from fmlab.phantom.trunk import Trunk
+from fmlab.phantom.trunk import SPINE, Trunk
 
-# z of the centre; y of the vertebral body's centre, its half-width and half-depth; level: L5 is 0, T12 is 5, T1 is 16.
-SPINE = [
-    (-18, -8, 25, 17, -1), (17, 4, 25, 17.5, 0), (51, 8, 24.5, 17.5, 1), (87, 8, 24, 17, 2), (121, 3, 23, 16.5, 3), (154, -6, 22.5, 16, 4),
-    (185, -18, 22, 15.5, 5), (212, -28, 21, 15, 6), (238, -37, 20, 15, 7), (262, -44, 18.5, 14.5, 8), (285, -49, 17.5, 14.5, 9),
-    (308, -52, 16.5, 14, 10), (330, -52, 16, 13.5, 11), (351, -49, 15.5, 13, 12), (372, -44, 15, 12.5, 13), (392, -37, 14.5, 12, 14),
-    (411, -29, 14.5, 11.5, 15), (429, -20, 15, 11, 16), (446, -12, 14, 10, 17), (462, -7, 13, 9.5, 18), (478, -4, 13, 9, 19), (494, -2, 13, 9, 20),
-]
 SACRUM = [(-118, -58, 6, 4), (-95, -70, 14, 8), (-70, -71, 26, 11), (-45, -62, 38, 15), (-20, -46, 50, 20), (0, -26, 55, 22), (14, -14, 52, 22)]
 RIB_DROP = [(120, 70), (250, 108), (350, 96), (430, 50), (470, 30)]
 # how far round the chest the bony rib reaches (radians from the back), ribs T12 (level 5) to T1 (level 16)
@@ -60,7 +53,6 @@ def paint_spine(canvas: Canvas, person: Person) -> None:
     along = (phase.abs() - 0.5 + thin / 2) * size
     waist = 1 - 0.10 * (1 - (2.6 * phase).square()).clamp_min(0)
     column = oval(x, y - yc, width * waist, front * waist, boxy=0.25)
-    column = torch.maximum(column, -15 - z - 0.35 * y)
     bodies = torch.maximum(column, along)
 
     canal = yc - front - 8.5
@@ -74,10 +66,10 @@ def paint_spine(canvas: Canvas, person: Person) -> None:
     transverse = torch.maximum(((y - canal - 3 + 0.28 * x.abs()).abs() - 4.0), torch.maximum(x.abs() - reach, (phase.abs() - 0.17) * size))
     back = smooth_min(smooth_min(arch, facet, 3), smooth_min(spinous, transverse, 3), 3)
     vertebrae = smooth_min(bodies, back, 2)
-    hole = 8.6 - ring
-    bone(canvas, box, torch.maximum(vertebrae, hole), "vertebrae", cortex=1.6)
-    canvas.paint(box, torch.maximum(column + 1.0, -along), "intervertebral_discs", "disc")
-    canvas.paint(box, torch.maximum(ring - 7.2, -35 - z), "spinal_cord", "cord")
+    below = torch.maximum(8.6 - ring, (-0.44 - level) * size)  # leave the canal free, and stop above the sacrum
+    bone(canvas, box, torch.maximum(vertebrae, below), "vertebrae", cortex=1.6)
+    canvas.paint(box, torch.maximum(torch.maximum(column + 1.0, -along), (-0.6 - level) * size), "intervertebral_discs", "disc")
+    canvas.paint(box, torch.maximum(ring - 7.2, 4 - z), "spinal_cord", "cord")
 
 
 def paint_chest_wall(canvas: Canvas, person: Person, body: Trunk) -> None:
