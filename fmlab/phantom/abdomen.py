@@ -30,14 +30,14 @@ def _drop(person: Person) -> float:
 def _liver(canvas: Canvas, person: Person, room: Tensor, field: Tensor) -> None:
     """The space under the right dome, cut by the visceral surface: a plane that rises from the lower right edge to the left."""
     rng = person.rng("liver")
-    size = np.exp(np.clip(rng.normal(0, 0.10), -0.2, 0.2))
+    size = person.organ_size("liver", 0.09)
     box = canvas.box((-100, -110, 20), (150, 130, 270))
     if box is None:
         return
     x, y, z = canvas.at(box)
     z = z - _drop(person)
     reach = -66 * size + rng.normal(0, 10)  # how far the left lobe goes
-    edge = 132 - 60 * size + rng.normal(0, 8)  # z of the lower right edge
+    edge = 126 - 76 * size + rng.normal(0, 8)  # z of the lower right edge
     slope = 0.42 + rng.normal(0, 0.04)
     visceral = edge + slope * (118 - x) - 0.30 * (y - 10) + 4 * field[box]
     shape = (visceral - z) * 0.78
@@ -52,9 +52,8 @@ def _liver(canvas: Canvas, person: Person, room: Tensor, field: Tensor) -> None:
 
 def _spleen(canvas: Canvas, person: Person, room: Tensor, field: Tensor) -> None:
     rng = person.rng("spleen")
-    size = np.exp(np.clip(rng.normal(0, 0.11), -0.2, 0.22))
-    radii = np.array([36, 52, 64]) * size * np.exp(rng.normal(0, 0.04, 3))
-    centre = np.array([-104, -24, 158 + _drop(person)]) + rng.normal(0, 4, 3)
+    radii = np.array([38, 54, 66]) * person.organ_size("spleen", 0.09) * np.exp(rng.normal(0, 0.03, 3))
+    centre = np.array([-106, -24, 160 + _drop(person)]) + rng.normal(0, 4, 3)
     box = canvas.box(centre - 75, centre + 75)
     if box is None:
         return
@@ -72,7 +71,7 @@ def _kidney(canvas: Canvas, person: Person, side: int, room: Tensor) -> None:
     """Cortex, pyramids of medulla round the sinus, and the sinus's fat at the hilum. side: -1 left, 1 right."""
     name = "left" if side < 0 else "right"
     rng = person.rng(f"kidney {name}")
-    size = np.exp(np.clip(rng.normal(0, 0.06), -0.12, 0.12))
+    size = person.organ_size(name, 0.04)
     centre = kidney_centre(person, side)
     frame = rotation(x=-14 + rng.normal(0, 3), y=side * (14 + rng.normal(0, 3)), z=side * 30)
     box = canvas.box(centre - 66, centre + 66)
@@ -146,7 +145,7 @@ def _stomach(canvas: Canvas, person: Person, room: Tensor) -> None:
 
 def _pancreas(canvas: Canvas, person: Person) -> None:
     rng = person.rng("pancreas")
-    size = 0.96 * np.exp(np.clip(rng.normal(0, 0.07) - 0.002 * (person.age - 50), -0.2, 0.2))
+    size = 1.06 * person.organ_size("pancreas", 0.06) * np.exp(-0.002 * (person.age - 50))
     d = 0.8 * _drop(person)
     tail = rng.normal(0, 6)
     rows = [(40, 34, 96 + d, 11), (37, 38, 112 + d, 15.5), (26, 46, 126 + d, 14), (10, 54, 138 + d, 10.5), (-14, 54, 148 + d, 11), (-38, 42, 156 + d, 11.5),
@@ -186,7 +185,7 @@ def _pelvic_organs(canvas: Canvas, person: Person, body: Trunk) -> None:
     canvas.paint(box, bladder + 3.0, None, "urine", within="urinary_bladder")
     if person.sex == "male":
         size = float(np.exp(rng.normal(0, 0.12) + 0.005 * (person.age - 50)))
-        canvas.paint(box, ellipsoid(p, (0, 16, -113), (23 * size, 17 * size, 17 * size)), "prostate", "prostate")
+        canvas.paint(box, ellipsoid(p, (0, 16, -113), (24.5 * size, 18.5 * size, 19 * size)), "prostate", "prostate")
     else:
         lean = float(rng.normal(0, 6))
         womb = smooth_min(cone(p, (lean, -12, -106), (lean, -6, -80), 14, 17), cone(p, (lean, -6, -78), (lean, 6, -50), 19, 27), 8)

@@ -41,10 +41,15 @@ class Person:
         """An own random stream for one organ: adding an organ never changes the others."""
         return np.random.default_rng([self.seed, crc32(what.encode())])
 
+    def organ_size(self, what: str, spread: float) -> float:
+        """Linear size of an organ against the average: varies by itself (``spread``, log scale) and follows the body only in part."""
+        own = float(np.clip(self.rng(f"{what} size").normal(0, spread), -2 * spread, 2 * spread))
+        return float(np.exp(own) * (self.width * self.depth * self.height) ** -0.2)
+
     def canonical(self, axes: Points) -> Points:
         """Canonical coordinates (mm) of the grid spanned by three world axes (mm): three (X, Y, Z) float64 tensors."""
         rng = self.rng("deformation")
-        shift = [Waves(rng, 12, 280, 700)(*axes) * self.wobble * share for share in (0.35, 0.35, 0.45)]
+        shift = [Waves(rng, 12, 340, 800)(*axes) * self.wobble * share for share in (0.35, 0.35, 0.45)]
         x, y, z = torch.meshgrid(*axes, indexing="ij")
         sin, cos = np.sin(np.deg2rad(self.turn)), np.cos(np.deg2rad(self.turn))
         lean = np.tan(np.deg2rad(self.tilt))
