@@ -6,7 +6,16 @@ of its parts claims, so ``region("liver")`` - the liver as a radiologist means i
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fmlab.errors import VocabularyError
+from fmlab.palette import COLOURS
+from fmlab.schemes import ANNOTATED, MAPPINGS, SIDED
+from fmlab.sides import left_side
 
 
 @dataclass(frozen=True)
@@ -115,3 +124,122 @@ def _parse(row: str) -> Structure:
 STRUCTURES: tuple[Structure, ...] = tuple(_parse(row) for row in _TABLE.strip().splitlines())
 ID: dict[str, int] = {s.name: s.id for s in STRUCTURES}
 NAME: dict[int, str] = {s.id: s.name for s in STRUCTURES}
+
+MAPPINGS["fmlab"] = dict(NAME)
+SIDED["fmlab"] = {}
+ANNOTATED["fmlab"] = frozenset()  # our ids alone do not say what was looked for; a file written by ``Volume.write_labels`` does
+
+PALETTE: np.ndarray = np.zeros((256, 3), dtype=np.uint8)
+"""(256, 3) uint8: row i is the colour of label id i; black where the vocabulary has no id."""
+for _structure in STRUCTURES:
+    PALETTE[_structure.id] = COLOURS[_structure.name]
+PALETTE.setflags(write=False)
+
+
+def structure(name_or_id: str | int) -> Structure:
+    """The row of a structure, by name or id. Raises VocabularyError, naming the nearest names, if there is none."""
+    if isinstance(name_or_id, (int, np.integer)) and not isinstance(name_or_id, bool):
+        if int(name_or_id) not in NAME:
+            raise VocabularyError(f"No structure has the id {name_or_id}; ids run from 1 to {max(NAME)}.")
+        return STRUCTURES[int(name_or_id) - 1]
+    if name_or_id not in ID:
+        near = difflib.get_close_matches(str(name_or_id), ID, n=3, cutoff=0.5)
+        advice = f"did you mean {', '.join(near)}?" if near else "fmlab.vocabulary.STRUCTURES lists them all."
+        raise VocabularyError(f"No structure is called {name_or_id!r}; {advice}")
+    return STRUCTURES[ID[name_or_id] - 1]
+
+
+def parts(name: str) -> tuple[str, ...]:
+    """The structures directly part of this one, in id order; () for a structure without parts."""
+    whole = structure(name).name
+    return tuple(s.name for s in STRUCTURES if s.part_of == whole)
+
+
+def region(name: str) -> tuple[int, ...]:
+    """Ids of a structure and of everything that is part of it, at any depth, ascending; ``region("body")`` is every id."""
+    found, fresh = [structure(name).id], parts(name)
+    while fresh:
+        found += [ID[part] for part in fresh]
+        fresh = tuple(deeper for part in fresh for deeper in parts(part))
+    return tuple(sorted(found))
+
+
+def colour(name_or_id: str | int) -> tuple[int, int, int]:
+    """Red, green and blue, 0..255 each. Raises VocabularyError as ``structure`` does."""
+    return COLOURS[structure(name_or_id).name]
+
+
+def present_ids(labels: torch.Tensor, where: str = "the labels") -> tuple[int, ...]:
+    """Vocabulary ids that occur in a label tensor of any shape, ascending, without 0.
+
+    Raises VocabularyError, saying ``where``, if a value is neither 0 nor an id.
+    """
+    found = _values(labels)
+    strange = [value for value in found if value != 0 and value not in NAME]
+    if strange:
+        raise VocabularyError(
+            f"{where}: label ids {_some(strange)} are not in the vocabulary (1 to {max(NAME)}); "
+            "name the scheme they come from, such as scheme='totalsegmentator_v2'."
+        )
+    return tuple(int(value) for value in found if value != 0)
+
+
+def to_vocabulary(labels: torch.Tensor | np.ndarray, scheme: str) -> torch.Tensor:
+    """Labels in another scheme's ids, (..., X, Y, Z) in RAS order, to vocabulary ids: uint8, same shape; 0 stays 0.
+
+    Ids that cover both sides (``SIDED``: the kidney of KiTS, the lung of CT-ORG) are parted by ``sides.left_side``; lesions stay
+    with the organ they touch. Raises VocabularyError for an unknown scheme or for ids that the scheme does not have.
+    """
+    if scheme not in MAPPINGS:
+        raise VocabularyError(f"No label scheme is called {scheme!r}; choose one of {', '.join(sorted(MAPPINGS))}.")
+    foreign = torch.as_tensor(labels)
+    known = {0, *MAPPINGS[scheme], *SIDED[scheme]}
+    strange = [value for value in _values(foreign) if value not in known]
+    if strange:
+        raise VocabularyError(
+            f"Label ids {_some(strange)} do not belong to the scheme {scheme!r} (ids up to {max(known)}); "
+            "check the file, or name the scheme it was made with."
+        )
+    table = torch.zeros(max(known) + 1, dtype=torch.uint8, device=foreign.device)
+    for number, name in MAPPINGS[scheme].items():
+        table[number] = ID[name]
+    ours = torch.index_select(table, 0, foreign.flatten().int()).view(foreign.shape)
+    if SIDED[scheme]:
+        if foreign.ndim < 3:
+            raise VocabularyError(
+                f"The scheme {scheme!r} needs three axes to tell left from right; the labels have shape {tuple(foreign.shape)}."
+            )
+        for one, own in zip(foreign.reshape(-1, *foreign.shape[-3:]), ours.view(-1, *ours.shape[-3:]), strict=True):
+            _part_sides(one.cpu().numpy(), own, SIDED[scheme])
+    return ours
+
+
+def _part_sides(foreign: np.ndarray, ours: torch.Tensor, sided: dict[int, str]) -> None:
+    """Fill the ids that cover both sides into ``ours`` (X, Y, Z), in place, one organ with its lesions at a time."""
+    for organ in sorted({stem.removesuffix("_tumor").removesuffix("_cyst") for stem in sided.values()}):
+        ids = {number: stem for number, stem in sided.items() if stem.startswith(organ)}
+        mask, known = np.isin(foreign, list(ids)), ours.cpu().numpy()
+        left = left_side(mask, paired=organ in ids.values(), middle=_between(known, f"{organ}_left", f"{organ}_right"))
+        for number, stem in ids.items():
+            here = foreign == number
+            ours[torch.from_numpy(here & left)] = ID[f"{stem}_left"]
+            ours[torch.from_numpy(here & ~left)] = ID[f"{stem}_right"]
+
+
+def _between(known: np.ndarray, left: str, right: str) -> float | None:
+    """The index along X halfway between two organs whose sides are known already; None unless both are there."""
+    places = [np.nonzero(known == ID[name])[0] for name in (left, right)]
+    return None if any(len(p) == 0 for p in places) else float(sum(p.mean() for p in places)) / 2
+
+
+def _values(labels: torch.Tensor) -> list[float]:
+    """The values that occur, ascending; small whole numbers are counted rather than sorted, ten times faster on a whole scan."""
+    whole = labels.numel() > 0 and not labels.dtype.is_floating_point
+    if whole and labels.min() >= 0 and labels.max() < 65536:
+        return torch.bincount(labels.flatten().int()).nonzero().flatten().tolist()
+    return torch.unique(labels).tolist()
+
+
+def _some(values: list[float], most: int = 6) -> str:
+    """The first few values for an error message."""
+    return ", ".join(f"{v:g}" for v in values[:most]) + (f" and {len(values) - most} more" if len(values) > most else "")

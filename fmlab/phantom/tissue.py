@@ -17,6 +17,7 @@ PHASES = ("none", "arterial", "portal", "late")
 _TABLE = """
 air             -1000 -1000 -1000 -1000   0
 gas              -960  -960  -960  -960  12
+strand            -25    10    15     5  12
 skin               -5     0     5     5   6
 fat              -108  -108  -106  -106   5
 visceral_fat     -102  -102   -98   -99   6

@@ -104,6 +104,8 @@ def paint_trunk(canvas: Canvas, person: Person, body: Trunk) -> None:
     canvas.paint(EVERYTHING, torch.maximum(body.cavity, body.diaphragm - 4), "muscle", "muscle")
     canvas.layer()
     canvas.paint(EVERYTHING, body.cavity, "body", "visceral_fat")
+    strands = Waves(person.rng("mesentery"), 32, 24, 70)(*canvas.axes)  # small vessels, nodes and membranes in the fat
+    canvas.paint(EVERYTHING, torch.maximum(1.2 * (strands.abs() * 12 - 1.0), body.cavity + 6), None, "strand")
 
 
 def _fat_planes(canvas: Canvas, person: Person, body: Trunk) -> None:

@@ -1,0 +1,195 @@
+"""``check``: try the learner's function on many inputs, and say in one sentence which idea went wrong.
+
+Order of what is said: not written yet; it stopped with an error, and where; it forgot to return, or changed its input; a wrong
+idea that gives exactly these answers; a law that it breaks; and else the input, what was expected and what came.
+"""
+
+from __future__ import annotations
+
+import copy
+import dis
+import inspect
+import linecache
+import traceback
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from fmlab.lessons import progress
+from fmlab.lessons.exercise import Case, Exercise, exercise
+from fmlab.lessons.show import Box
+
+STUB_MARK = "# your code here"
+_SEED = 20  # fixed, so that the same code always gets the same verdict
+_TRIVIAL = {"RESUME", "RETURN_CONST", "LOAD_CONST", "RETURN_VALUE", "NOP", "POP_TOP"}
+
+
+@dataclass(frozen=True, repr=False)
+class Outcome:
+    """What ``check`` found. status: "passed", "open" (not written yet) or "failed"; message: one or two sentences."""
+
+    exercise: str
+    status: Literal["passed", "open", "failed"]
+    message: str
+    note: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the exercise is solved."""
+        return self.status == "passed"
+
+    def box(self) -> Box:
+        """The outcome as words and HTML."""
+        title = {"passed": "Passed", "open": "Not written yet", "failed": "Not yet right"}[self.status]
+        tone = {"passed": "good", "open": "open", "failed": "look"}[self.status]
+        return Box(f"{title}: {self.exercise}", tuple(filter(None, (self.message, self.note))), tone=tone)
+
+    def __repr__(self) -> str:
+        return repr(self.box())
+
+    def _repr_html_(self) -> str:
+        return self.box()._repr_html_()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One call of the learner's function: its arguments, the reference's answer, and the learner's answer or error."""
+
+    case: Case
+    arguments: tuple
+    expected: object
+    answer: object = None
+    error: Exception | None = None
+    changed_input: bool = False
+
+
+def check(name: str, function: Callable | None) -> Outcome:
+    """Try a learner's function on the exercise ``name`` and record the result; never raises because of the learner's code.
+
+    Raises LessonError if there is no such exercise. Works offline.
+    """
+    spec = exercise(name)
+    outcome = judge(spec, function)
+    note = "" if outcome.status == "open" else progress.record_check(name, outcome.passed)
+    return Outcome(outcome.exercise, outcome.status, outcome.message, note)
+
+
+def judge(spec: Exercise, function: Callable | None) -> Outcome:
+    """The verdict on one function, with nothing recorded."""
+    if is_stub(function):
+        return Outcome(spec.id, "open", f"{spec.task} Write it, run its cell, then run this one again; `hint(\"{spec.id}\")` helps.")
+    if not callable(function):
+        return Outcome(spec.id, "failed", f"`check` needs your function itself, and got {function!r}: leave out the brackets.")
+    rng = np.random.default_rng(_SEED)
+    for case in spec.cases:
+        trials = [_try(spec, function, case, rng) for _ in range(case.draws)]
+        wrong = [trial for trial in trials if not _right(trial, spec.tolerance)]
+        if wrong and all(isinstance(trial.error, NotImplementedError) for trial in wrong):
+            return Outcome(spec.id, "open", f"{spec.task} Your function says that it is not implemented.")
+        if wrong:
+            return Outcome(spec.id, "failed", _explain(spec, function, wrong))
+    return Outcome(spec.id, "passed", f"Right on all {sum(c.draws for c in spec.cases)} inputs. "
+                   f"Now meet the package's version: `show_source(\"{spec.meets}\")`.")
+
+
+def is_stub(function: object) -> bool:
+    """Whether an exercise is still as it was delivered: nothing, ``...``, or a body that computes nothing and returns None."""
+    if function is None or function is ...:
+        return True
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return False
+    constants = set(map(repr, code.co_consts)) - {"None", "Ellipsis", repr(getattr(function, "__doc__", None))}
+    if {step.opname for step in dis.get_instructions(code)} <= _TRIVIAL and not constants:
+        return True
+    try:
+        source = inspect.getsource(function)
+    except (OSError, TypeError):
+        return False
+    lines = [line.strip() for line in source.splitlines() if line.strip()]
+    return STUB_MARK in lines and lines[-1] == "..."  # lines that the lesson gave stand above the stub
+
+
+def _try(spec: Exercise, function: Callable, case: Case, rng: np.random.Generator) -> Trial:
+    arguments = case.make(rng)
+    expected = spec.reference(*copy.deepcopy(arguments))
+    given = copy.deepcopy(arguments)
+    answer, error = _call(function, given)
+    changed = error is None and not all(same(a, b, 0.0) for a, b in zip(given, arguments, strict=True))
+    return Trial(case, arguments, expected, answer, error, changed)
+
+
+def _call(function: Callable, arguments: tuple) -> tuple[object, Exception | None]:
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            return function(*arguments), None
+    except Exception as error:  # whatever the learner's code raises is a finding, not a crash
+        return None, error
+
+
+def _right(trial: Trial, tolerance: float) -> bool:
+    return trial.error is None and not trial.changed_input and same(trial.answer, trial.expected, tolerance)
+
+
+def same(answer: object, expected: object, tolerance: float) -> bool:
+    """Equal as numbers and in shape; NaN equals NaN. Tensors, arrays, lists and numbers may stand for each other."""
+    try:
+        a, b = (np.asarray(x.detach().cpu() if isinstance(x, torch.Tensor) else x, dtype=np.float64) for x in (answer, expected))
+    except (TypeError, ValueError):
+        return False
+    if answer is None or a.shape != b.shape:
+        return False
+    return bool(np.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True))
+
+
+def _explain(spec: Exercise, function: Callable, wrong: list[Trial]) -> str:
+    first = wrong[0]
+    for idea in spec.misconceptions:
+        if all(_thinks_so(idea.formula, trial, spec.tolerance) for trial in wrong):
+            return idea.message
+    if first.error is not None:
+        return f"For {first.case.what} your function stops with {_where(function, first.error)}. {first.case.advice}"
+    if first.changed_input:
+        return f"For {first.case.what} your function changes its input; the caller still needs it, so work on a copy."
+    if first.answer is None:
+        return f"For {first.case.what} your function gives nothing back; is the `return` missing?"
+    for law in spec.invariants:
+        held, error = _call(law.holds, (function, np.random.default_rng(_SEED)))
+        if error is None and not held:
+            return law.message
+    return (f"For {first.case.what} {_brief(first.expected)} is right, and your function gives {_brief(first.answer)}. "
+            f"{first.case.advice}")
+
+
+def _thinks_so(formula: Callable, trial: Trial, tolerance: float) -> bool:
+    """Whether a wrong idea gives the learner's answer, or stops with the same kind of error."""
+    answer, error = _call(formula, copy.deepcopy(trial.arguments))
+    if trial.error is not None or error is not None:
+        return type(error) is type(trial.error)
+    return not trial.changed_input and same(trial.answer, answer, tolerance)
+
+
+def _where(function: Callable, error: Exception) -> str:
+    """The error and the line of the learner's own function that it came from."""
+    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    text = f"{type(error).__name__} ({error})" if str(error) else type(error).__name__
+    if not frames:
+        return text
+    line = linecache.getline(file, frames[-1].lineno).strip()
+    offset = frames[-1].lineno - function.__code__.co_firstlineno + 1
+    return f"{text} in its line {offset}" + (f": `{line}`" if line else "")
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, float | np.floating):
+        return f"{value:.4g}"
+    text = np.array2string(value, precision=4) if isinstance(value, np.ndarray) else repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
