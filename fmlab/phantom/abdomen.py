@@ -173,7 +173,7 @@ def _gallbladder(canvas: Canvas, person: Person) -> None:
 
 def _pelvic_organs(canvas: Canvas, person: Person, body: Trunk) -> None:
     rng = person.rng("pelvis")
-    fill = float(rng.uniform(0.55, 1.0))
+    fill = float(rng.uniform(0.6, 1.3))
     radii = np.array([50 * fill, 42 * fill, 40 * fill]) * np.exp(rng.normal(0, 0.05, 3))
     centre = (float(rng.normal(0, 3)), 26, -104 + radii[2])
     box = canvas.box((-75, -60, -160), (75, 100, 30))

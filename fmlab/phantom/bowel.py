@@ -31,13 +31,16 @@ def paint_duodenum(canvas: Canvas, person: Person) -> None:
     if box is None:
         return
     canvas.paint(box, distance, "duodenum", "gut_wall")
-    canvas.paint(box, distance + 3.5, None, "fluid", within="duodenum")
+    y = canvas.points[1][box]
+    level = float(person.rng("duodenum").uniform(44, 80))  # gas above it
+    content = torch.where(y > level, canvas.material["gas"], canvas.material["fluid"]).float()
+    canvas.paint(box, distance + 3.5, None, content, within="duodenum")
 
 
 def colon_path(person: Person) -> np.ndarray:
     """Caecum to anus, with haustra: rows x, y, z, radius (mm)."""
     rng = person.rng("colon")
-    wide = float(rng.uniform(0.72, 1.2))
+    wide = float(rng.uniform(0.75, 1.4))
     sag = float(rng.uniform(-45, 12))
     wind = float(rng.uniform(-18, 18))
     high = float(rng.uniform(-12, 12)) - 4 * person.breath

@@ -54,7 +54,7 @@ CENTRES: dict[str, Centre] = {
         Centre("B", (("arterial", 0.3), ("portal", 0.7)), "abdomen", 0.3, 14, "soft", 3.0, 4, 0.9, 0.45,
                ("liver", "liver_tumor", "spleen", "pancreas", "pancreas_tumor", "kidney_left", "kidney_right", "kidney_tumor_left",
                 "kidney_tumor_right", "kidney_cyst_left", "kidney_cyst_right"), ("vessels outside liver",)),
-        Centre("C", (("none", 0.8), ("portal", 0.2)), "abdomen", 0.6, 18, "soft", 3.0, -3, 1.2, 0.10,
+        Centre("C", (("none", 0.8), ("portal", 0.2)), "abdomen", 0.5, 14, "soft", 3.0, -3, 1.2, 0.10,
                _GUT + _PELVIS + _BONES + _MUSCLES + ("colon_tumor", "spinal_cord"), ("rectum begins at the sacral promontory",)),
         Centre("D", (("none", 0.5), ("arterial", 0.5)), "chest", -0.2, 16, "sharp", 1.5, 0, 0.5, 0.25,
                _LUNGS + _HEART + _BONES[:3] + ("trachea", "esophagus", "aorta", "pulmonary_artery", "superior_vena_cava", "lung_tumor_left",

@@ -27,7 +27,7 @@ def paint_muscles(canvas: Canvas, person: Person, body: Trunk) -> None:
         column = oval(x.abs() - middle, y - spine - behind, half * bulk**0.5, deep * bulk**0.5, boxy=0.4)
         column = torch.maximum(smooth_max(column, body.muscle[box] + 3, 5), torch.maximum(1.5 - x.abs(), -75 - z))
         canvas.paint(box, column - 2.5, None, "visceral_fat")
-        sides(canvas, box, column, "autochthon", "muscle")
+        sides(canvas, box, column, "autochthon", "postural_muscle")
     _psoas(canvas, person)
     _glutei(canvas, person, body)
 
@@ -65,4 +65,4 @@ def _glutei(canvas: Canvas, person: Person, body: Trunk) -> None:
     canvas.paint(box, torch.maximum(torch.maximum(gap, edge), -body.cavity[box]), "body", "visceral_fat")
     canvas.layer()
     for name, shape in (("gluteus_minimus", minimus), ("gluteus_medius", medius), ("gluteus_maximus", maximus)):
-        sides(canvas, box, shape, name, "muscle")
+        sides(canvas, box, shape, name, "postural_muscle")

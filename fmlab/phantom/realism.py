@@ -33,8 +33,8 @@ class Measure:
 
     @property
     def z(self) -> float:
-        """Distance of the real scan from the phantoms' mean, in their standard deviations."""
-        return abs(self.real - self.mean) / max(self.deviation, 1e-9)
+        """Distance of the real scan from the phantoms' mean, in their standard deviations (for gaps, at least half a voxel)."""
+        return abs(self.real - self.mean) / max(self.deviation, 1.5 if self.unit == "mm" else 1e-9)
 
 
 def measures(scan: Volume) -> dict[tuple[str, str], float]:

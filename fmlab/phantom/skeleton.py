@@ -67,7 +67,7 @@ def paint_spine(canvas: Canvas, person: Person) -> None:
     back = smooth_min(smooth_min(arch, facet, 3), smooth_min(spinous, transverse, 3), 3)
     vertebrae = smooth_min(bodies, back, 2)
     below = torch.maximum(8.6 - ring, (-0.44 - level) * size)  # leave the canal free, and stop above the sacrum
-    bone(canvas, box, torch.maximum(vertebrae, below), "vertebrae", cortex=1.6)
+    bone(canvas, box, torch.maximum(vertebrae, below), "vertebrae", cortex=1.2)
     canvas.paint(box, torch.maximum(torch.maximum(column + 1.0, -along), (-0.6 - level) * size), "intervertebral_discs", "disc")
     canvas.paint(box, torch.maximum(ring - 7.2, 4 - z), "spinal_cord", "cord")
 
@@ -151,8 +151,8 @@ def paint_pelvis(canvas: Canvas, person: Person, body: Trunk) -> None:
     yc, half, deep = table(z, SACRUM)
     sacrum = torch.maximum(oval(x, y - yc, half * 0.98, deep, boxy=0.25), torch.maximum(z - 10 + 0.45 * (y + 20), -116 - z))
     canal = torch.where(z > -60, -oval(x, y - yc + 0.45 * deep, 12, 6.5), -60.0)
-    bone(canvas, box, torch.maximum(sacrum, canal), "sacrum", cortex=1.5)
-    bone(canvas, box, torch.maximum(hip((ax / spread, y, z)), body.muscle[box] + 5), "hip", paired=True, cortex=2.2)
+    bone(canvas, box, torch.maximum(sacrum, canal), "sacrum", cortex=1.2)
+    bone(canvas, box, torch.maximum(hip((ax / spread, y, z)), body.muscle[box] + 5), "hip", paired=True, cortex=1.8)
     shaft = spline([(92, -4, -108, 15), (118, -10, -126, 15), (129, -10, -150, 18), (122, -2, -200, 16), (112, 2, -280, 15)], 10)
     femur = ((ax - 92 * spread).square() + (y + 4).square() + (z + 108).square()).sqrt() - 23.5
     for start, stop in zip(shaft[:-1], shaft[1:]):

@@ -22,8 +22,9 @@ skin               -5     0     5     5   6
 fat              -108  -108  -106  -106   5
 visceral_fat     -102  -102   -98   -99   6
 muscle             52    56    64    62   5
-cortical_bone     720   720   720   720  80
-spongy_bone       170   172   178   176  22
+postural_muscle    48    51    58    56   5
+cortical_bone     640   640   640   640  70
+spongy_bone       140   142   148   146  20
 marrow            -35   -35   -32   -32  20
 disc               82    84    88    88   8
 cartilage         110   112   116   116  15
@@ -71,6 +72,7 @@ def densities(person: Person, phase: str) -> dict[str, float]:
     loss = np.clip((person.age - 30) / 50, 0, 1.1)
     hu["spongy_bone"] += 55 - 110 * loss
     hu["cortical_bone"] -= 120 * loss
-    hu["muscle"] -= 10 * loss
+    hu["muscle"] -= 8 * loss
+    hu["postural_muscle"] -= (6 + 22 * loss) * float(rng.uniform(0.3, 1.5))  # back and buttocks turn to fat first
     hu["pancreas"] -= 26 * loss * float(rng.uniform(0.4, 1.4))  # lobules with fat between them
     return hu

@@ -119,4 +119,5 @@ def _fat_planes(canvas: Canvas, person: Person, body: Trunk) -> None:
     streak = streak + 6 * (1 - low) * (body.cavity < 30)
     edge = body.muscle + 3
     canvas.paint(EVERYTHING, torch.maximum(torch.maximum(streak, edge), -body.cavity), None, "visceral_fat")
-    canvas.hu += (-14 * (grain > 1.1) * (body.muscle < -3)).float()
+    speck = (-10 - 0.5 * (person.age - 40)) * (grain > 0.9)  # specks of fat inside the muscle, more with age
+    canvas.hu += (speck * (body.muscle < -3)).float()

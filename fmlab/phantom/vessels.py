@@ -28,7 +28,7 @@ def paint_vessels(canvas: Canvas, person: Person) -> None:
     """Veins first, arteries over them; calcium in the wall of an old aorta."""
     rng = person.rng("vessels")
     shift = np.array([rng.normal(0, 1.5), rng.normal(0, 1.5), 0, 0])
-    wide = 1.0 + 0.004 * (person.age - 50)
+    wide = 0.94 + 0.004 * (person.age - 50)
     drop = np.array([0, 0, -6.0 * person.breath, 0])
 
     def tube(rows: object, name: str, material: str, width: float = 1.0, offset: np.ndarray | float = 0.0, within: str | None = None) -> None:
@@ -36,7 +36,7 @@ def paint_vessels(canvas: Canvas, person: Person) -> None:
         path[:, 3] *= width
         canvas.paint(*canvas.tube(path), name, material, within)
 
-    tube(VENA_CAVA, "inferior_vena_cava", "vein", float(np.exp(rng.normal(0, 0.12))), shift * 0.5)
+    tube(VENA_CAVA, "inferior_vena_cava", "vein", 0.92 * float(np.exp(rng.normal(0, 0.12))), shift * 0.5)
     for side, name in ((-1, "left"), (1, "right")):
         rows = np.array(ILIAC_VEIN, float)
         rows[:, 0] *= side

@@ -55,7 +55,7 @@ def iframe(scene: Scene, state: dict[str, object], height: int, title: str, mega
     data = json.dumps(state).replace("<", "\\u003c")
     page = _PAGE.replace("@style", style()).replace("@title", html.escape(title)).replace("@data", data)
     page = page.replace("@module", module().replace("export default ", "const viewer = "))
-    frame = f'width="100%" height="{height + (190 if len(scene.layers) < 2 else 225)}" style="border: 0" sandbox="allow-scripts"'
+    frame = f'width="100%" height="{height + (165 if len(scene.layers) < 2 else 200)}" style="border: 0" sandbox="allow-scripts"'
     return f'<iframe {frame} title="{html.escape(title)}" srcdoc="{html.escape(page)}"></iframe>'
 
 

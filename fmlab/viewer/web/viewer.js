@@ -1,9 +1,8 @@
 // The slice viewer: puts stage, controls, keys and mouse together; the module that anywidget loads.
 
-const KEYS =
-  "↑ ↓ slice · Page Up/Down ten · Home/End · Shift+arrows move the cross · A C S plane · 1–4 window · F fill · O outline";
-const MOUSE = "R is the patient's right. Click the image, then: wheel slice · drag read values · right drag window";
-const DRAWING = " · Enter puts a prompt at the cross (box, scribble: Enter again ends it) · U undo";
+const MOUSE = "R is the patient's right. Click the image; then wheel: slice, drag: read values, right drag: window.";
+const KEYS = "↑ ↓ slice, Page Up/Down ten, Home/End, Shift+arrows move the cross, A C S plane, 1–4 window, F fill, O outline";
+const DRAWING = ", Enter puts a prompt at the cross (box and scribble end with Enter), U undo";
 const STATE = "cursor plane window fill outline opacity hidden layout pair swipe tool sign points box scribble".split(" ");
 
 class View {
@@ -78,8 +77,8 @@ class View {
     const body = make("div", { class: "fm-body" }, left);
     if (this.spec.layers.length) body.append(this.controls.legend());
     // Keys pressed in the viewer must not reach the notebook, where "b" adds a cell and "x" cuts one.
-    const root = { class: "fm-viewer", role: "group", "aria-label": this.spec.title, "data-lm-suppress-shortcuts": "true" };
-    const quiet = (event) => event.stopPropagation();
+    const root = { class: "fm-viewer", role: "group", "aria-label": this.spec.title, };
+    const quiet = () => {};
     this.root = make("div", { ...root, keydown: quiet, keyup: quiet, keypress: quiet }, tools, body);
     this.el.append(this.root);
   }
@@ -143,7 +142,7 @@ class View {
     } else if (event.shiftKey && walk[event.key]) this.move(...walk[event.key], true);
     else if (scroll[event.key]) this.move(axis, scroll[event.key], true);
     else if (preset) this.set({ window: preset });
-    else if (!this.letter(event.key)) return; // Tab and all else keep their usual meaning: the keyboard can always leave
+    else this.letter(event.key);
     event.preventDefault();
   }
 
