@@ -59,7 +59,7 @@ class Exercise:
 
 def exercises(lesson: str) -> tuple[Exercise, ...]:
     """The exercises of a lesson, by its two digits; () where it has none."""
-    return _table("checks", lesson, "EXERCISES")
+    return table("checks", lesson, "EXERCISES")
 
 
 def exercise(name: str) -> Exercise:
@@ -77,7 +77,8 @@ def find(name: str, entries: tuple, kind: str) -> object:
     raise LessonError(f"There is no {kind} {name!r}; {known}")
 
 
-def _table(stem: str, lesson: str, name: str) -> tuple:
+def table(stem: str, lesson: str, name: str) -> tuple:
+    """What a lesson's file of questions or exercises holds: ``name`` of the module ``stem_lesson``; () where there is no such file."""
     module = f"fmlab.lessons.{stem}_{lesson}"
     try:
         return getattr(importlib.import_module(module), name)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from fmlab.lessons.files import move_aside, write_json
 from fmlab.lessons.show import Box
 
 COURSE_FOLDER = "my_course"
@@ -74,31 +74,6 @@ def record_check(name: str, passed: bool) -> str:
         return new | ({"passed_at": _now()} if passed and not old.get("passed") else {})
 
     return update("exercises", name, change)
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write JSON to a temporary name in the same folder, then rename."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1, sort_keys=True)
-            file.write("\n")
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def move_aside(path: Path) -> Path | None:
-    """Rename a file that cannot be understood to the first free NAME.damaged-N, so that nothing is lost; None if it is gone."""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
-        number += 1
-    try:
-        path.rename(aside)
-    except OSError:
-        return None
-    return aside
 
 
 def progress() -> Box:

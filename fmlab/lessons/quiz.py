@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fmlab.lessons import progress
 from fmlab.lessons.choice import Choice
-from fmlab.lessons.exercise import _table, find
+from fmlab.lessons.exercise import find, table
 from fmlab.lessons.show import Box
 
 
@@ -30,7 +30,7 @@ class Question:
 
 def questions(lesson: str) -> tuple[Question, ...]:
     """The quiz questions of a lesson, by its two digits; () where it has none."""
-    return _table("quizzes", lesson, "QUESTIONS")
+    return table("quizzes", lesson, "QUESTIONS")
 
 
 def quiz(name: str, answer: int | None = None) -> Choice | Box:

@@ -19,26 +19,21 @@ def paint_abdomen(canvas: Canvas, person: Person, body: Trunk) -> None:
     _liver(canvas, person, room, field)
     _spleen(canvas, person, room, field)
     _stomach(canvas, person, room)
-    _pelvic_organs(canvas, person, body)
-
-
-def _drop(person: Person) -> float:
-    """How far (mm) breathing pushes the upper abdomen down."""
-    return -7.0 * person.breath
+    _bladder(canvas, person, body)
 
 
 def _liver(canvas: Canvas, person: Person, room: Tensor, field: Tensor) -> None:
     """The space under the right dome, cut by the visceral surface: a plane that rises from the lower right edge to the left."""
     rng = person.rng("liver")
-    size = person.organ_size("liver", 0.09)
+    size = person.organ_size("liver", 0.07) * (person.width * person.depth * person.height / 0.92) ** -0.3 / person.visceral
     box = canvas.box((-100, -110, 20), (150, 130, 270))
     if box is None:
         return
     x, y, z = canvas.at(box)
-    z = z - _drop(person)
-    reach = -66 * size + rng.normal(0, 10)  # how far the left lobe goes
-    edge = 126 - 76 * size + rng.normal(0, 8)  # z of the lower right edge
-    slope = 0.42 + rng.normal(0, 0.04)
+    z = z - person.descent
+    reach = -66 * size + rng.normal(0, 8)  # how far the left lobe goes
+    edge = 119 - 76 * size + rng.normal(0, 5)  # z of the lower right edge
+    slope = 0.42 + rng.normal(0, 0.025)
     visceral = edge + slope * (118 - x) - 0.30 * (y - 10) + 4 * field[box]
     shape = (visceral - z) * 0.78
     shape = smooth_max(shape, (reach - x) * 0.9 + 0.12 * (z - 190), 22)
@@ -52,8 +47,8 @@ def _liver(canvas: Canvas, person: Person, room: Tensor, field: Tensor) -> None:
 
 def _spleen(canvas: Canvas, person: Person, room: Tensor, field: Tensor) -> None:
     rng = person.rng("spleen")
-    radii = np.array([38, 54, 66]) * person.organ_size("spleen", 0.09) * np.exp(rng.normal(0, 0.03, 3))
-    centre = np.array([-106, -24, 160 + _drop(person)]) + rng.normal(0, 4, 3)
+    radii = np.array([39, 55, 67]) * person.organ_size("spleen", 0.075) * np.exp(np.clip(rng.normal(0, 0.03, 3), -0.04, 0.04))
+    centre = np.array([-106, -24, 160 + person.descent]) + rng.normal(0, 4, 3)
     box = canvas.box(centre - 75, centre + 75)
     if box is None:
         return
@@ -63,7 +58,7 @@ def _spleen(canvas: Canvas, person: Person, room: Tensor, field: Tensor) -> None
 
 def kidney_centre(person: Person, side: int) -> np.ndarray:
     """Middle of a kidney (canonical mm): the right one lies lower. side: -1 left, 1 right."""
-    low = 0.7 * _drop(person) + (110 if side > 0 else 122)
+    low = 0.7 * person.descent + (110 if side > 0 else 122)
     return np.array([side * 67.0, -9.0 if side > 0 else -14.0, low]) + person.rng(f"kidney place {side}").normal(0, 3, 3)
 
 
@@ -71,7 +66,7 @@ def _kidney(canvas: Canvas, person: Person, side: int, room: Tensor) -> None:
     """Cortex, pyramids of medulla round the sinus, and the sinus's fat at the hilum. side: -1 left, 1 right."""
     name = "left" if side < 0 else "right"
     rng = person.rng(f"kidney {name}")
-    size = person.organ_size(name, 0.04)
+    size = 0.99 * person.organ_size(name, 0.04)
     centre = kidney_centre(person, side)
     frame = rotation(x=-14 + rng.normal(0, 3), y=side * (14 + rng.normal(0, 3)), z=side * 30)
     box = canvas.box(centre - 66, centre + 66)
@@ -93,18 +88,19 @@ def _kidney(canvas: Canvas, person: Person, side: int, room: Tensor) -> None:
 
 
 def paint_retroperitoneum(canvas: Canvas, person: Person, body: Trunk) -> None:
-    """Kidneys, adrenals, pancreas, and the gallbladder: firm or tethered, their large neighbours give way to them."""
+    """Kidneys, adrenals, pancreas, gallbladder, uterus or prostate: firm or tethered, so that their large neighbours give way."""
     room = torch.maximum(body.cavity + 2.0, body.diaphragm + 2.5)
     for side in (-1, 1):
         _kidney(canvas, person, side, room)
         _adrenal(canvas, person, side)
     _pancreas(canvas, person)
     _gallbladder(canvas, person)
+    _womb_or_prostate(canvas, person)
 
 
 def _adrenal(canvas: Canvas, person: Person, side: int) -> None:
     """Two thin limbs that meet in front, above and inside of the kidney."""
-    z = (170 if side > 0 else 172) + 0.8 * _drop(person)
+    z = (170 if side > 0 else 172) + 0.8 * person.descent
     x, y = (36, 6) if side > 0 else (43, -4)
     name = "adrenal_gland_right" if side > 0 else "adrenal_gland_left"
     box = canvas.box((min(side * x * 0.4, side * x * 1.7), -45, z - 35), (max(side * x * 0.4, side * x * 1.7), 35, z + 35))
@@ -122,7 +118,7 @@ def stomach_path(person: Person) -> np.ndarray:
     rng = person.rng("stomach")
     fill = float(rng.uniform(0.72, 1.08))
     sag = float(rng.uniform(-18, 14))
-    d = _drop(person)
+    d = person.descent
     rows = [(-58, -12, 205 + d, 27 * fill), (-66, 6, 190 + d, 34 * fill), (-66, 34, 166 + d, 32 * fill), (-52, 62, 140 + sag + d, 27 * fill),
             (-24, 76, 122 + sag + d, 22 * fill), (6, 72, 122 + 0.6 * sag + d, 17), (28, 62, 134 + d, 11.5), (34, 56, 139 + d, 9)]
     return spline(rows, 8)
@@ -146,7 +142,7 @@ def _stomach(canvas: Canvas, person: Person, room: Tensor) -> None:
 def _pancreas(canvas: Canvas, person: Person) -> None:
     rng = person.rng("pancreas")
     size = 1.06 * person.organ_size("pancreas", 0.06) * np.exp(-0.002 * (person.age - 50))
-    d = 0.8 * _drop(person)
+    d = 0.8 * person.descent
     tail = rng.normal(0, 6)
     rows = [(40, 34, 96 + d, 11), (37, 38, 112 + d, 15.5), (26, 46, 126 + d, 14), (10, 54, 138 + d, 10.5), (-14, 54, 148 + d, 11), (-38, 42, 156 + d, 11.5),
             (-62, 22, 164 + tail + d, 11), (-82, 4, 170 + tail + d, 8.5)]
@@ -162,7 +158,7 @@ def _pancreas(canvas: Canvas, person: Person) -> None:
 def _gallbladder(canvas: Canvas, person: Person) -> None:
     rng = person.rng("gallbladder")
     size = float(rng.uniform(0.75, 1.2))
-    d = _drop(person)
+    d = person.descent
     path = spline([(38, 44, 150 + d, 3.5), (46, 54, 140 + d, 7 * size), (57, 66, 126 + d, 13 * size), (64, 76, 112 + d, 13.5 * size)], 6)
     box, distance = canvas.tube(path, margin=3)
     if box is None:
@@ -171,9 +167,9 @@ def _gallbladder(canvas: Canvas, person: Person) -> None:
     canvas.paint(box, distance + 1.0, None, "bile", within="gallbladder")
 
 
-def _pelvic_organs(canvas: Canvas, person: Person, body: Trunk) -> None:
+def _bladder(canvas: Canvas, person: Person, body: Trunk) -> None:
     rng = person.rng("pelvis")
-    fill = float(rng.uniform(0.6, 1.3))
+    fill = float(rng.uniform(0.6, 1.2))
     radii = np.array([50 * fill, 42 * fill, 40 * fill]) * np.exp(rng.normal(0, 0.05, 3))
     centre = (float(rng.normal(0, 3)), 26, -104 + radii[2])
     box = canvas.box((-75, -60, -160), (75, 100, 30))
@@ -183,8 +179,16 @@ def _pelvic_organs(canvas: Canvas, person: Person, body: Trunk) -> None:
     bladder = smooth_max(ellipsoid(p, centre, radii), body.cavity[box] + 1, 5)
     canvas.paint(box, bladder, "urinary_bladder", "muscle")
     canvas.paint(box, bladder + 3.0, None, "urine", within="urinary_bladder")
+
+
+def _womb_or_prostate(canvas: Canvas, person: Person) -> None:
+    rng = person.rng("genitals")
+    box = canvas.box((-75, -60, -160), (75, 100, 30))
+    if box is None:
+        return
+    p = canvas.at(box)
     if person.sex == "male":
-        size = float(np.exp(rng.normal(0, 0.12) + 0.005 * (person.age - 50)))
+        size = float(0.97 * np.exp(np.clip(rng.normal(0, 0.10), -0.15, 0.15) + 0.004 * (person.age - 50)))
         canvas.paint(box, ellipsoid(p, (0, 16, -113), (24.5 * size, 18.5 * size, 19 * size)), "prostate", "prostate")
     else:
         lean = float(rng.normal(0, 6))

@@ -23,7 +23,7 @@ def paint_bowel(canvas: Canvas, person: Person, body: Trunk) -> None:
 
 def paint_duodenum(canvas: Canvas, person: Person) -> None:
     """From the pylorus round the head of the pancreas, between aorta and mesenteric vein, to the jejunum."""
-    d = -5.0 * person.breath
+    d = 0.6 * person.descent
     rows = [(34, 56, 139 + d, 9.5), (46, 46, 138 + d, 12), (54, 34, 118 + d, 12.5), (54, 34, 92 + d, 12.5), (40, 42, 76 + d, 11.5), (14, 50, 72 + d, 9.5),
             (-12, 50, 80 + d, 10), (-30, 42, 100 + d, 11), (-34, 44, 112 + d, 11)]
     path = spline(rows, 8)
@@ -43,9 +43,9 @@ def colon_path(person: Person) -> np.ndarray:
     wide = float(rng.uniform(0.75, 1.4))
     sag = float(rng.uniform(-45, 12))
     wind = float(rng.uniform(-18, 18))
-    high = float(rng.uniform(-12, 12)) - 4 * person.breath
+    high = float(rng.uniform(-12, 12)) + 0.5 * person.descent
     rows = [(84, 46, -28, 24), (92, 34, 0, 29), (97, 24, 40, 26), (99, 24, 85, 25), (92, 48, 118 + 0.4 * high, 24), (62, 78, 112 + 0.5 * sag, 22),
-            (22, 92, 98 + sag, 23), (-24, 92, 104 + sag, 22), (-66, 76, 140 + 0.4 * sag, 21), (-96, 40, 182 + high, 21), (-106, 12, 178 + high, 19), (-109, 2, 130, 17),
+            (22, 92, 98 + sag, 23), (-24, 92, 104 + sag, 22), (-66, 76, 140 + 0.4 * sag, 21), (-96, 48, 180 + high, 20), (-107, 20, 166 + high, 18), (-109, 6, 124, 17),
             (-109, 6, 80, 16), (-107, 14, 30, 16), (-96, 32, -15, 16), (-72, 40, -44, 16), (-38, 46 + 0.3 * wind, -34 + wind, 17), (-2, 40, -18 + wind, 18),
             (22, 12, -30, 17), (12, -22, -42, 17)]
     path = spline(rows, 7)

@@ -70,7 +70,7 @@ def paint_airways(canvas: Canvas, person: Person) -> None:
         if box is not None:
             canvas.paint(box, distance, "trachea", "gut_wall")
             canvas.paint(box, distance + 1.2, None, "gas", within="trachea")
-    d = -7.0 * person.breath
+    d = 0.7 * person.descent
     path = spline([(-4, 12, 485, 7), (-4, 3, 450, 7), (-5, -4, 430, 7.5), (-6, -17, 392, 7.5), (-7, -26, 362, 7.5), (-6, -31, 335, 7.5), (-4, -27, 290, 7.5), (-8, -10, 250, 8), (-22, 6, 222 + d, 8.5),
                    (-44, 0, 205 + d, 9)], 9)
     box, distance = canvas.tube(path)
@@ -81,7 +81,7 @@ def paint_airways(canvas: Canvas, person: Person) -> None:
 def _heart(canvas: Canvas, person: Person) -> None:
     """One ovoid with its apex to the front left, hollowed by four chambers whose walls are what is left of it."""
     size = 1.10 * person.organ_size("heart", 0.045) * (0.97 if person.sex == "female" else 1.0)
-    lift = -9.0 * person.breath
+    lift = 0.8 * person.descent
     centre = np.array([-16, 22, 262 + lift])
     box = canvas.box(centre - 95, centre + 95)
     if box is None:

@@ -43,7 +43,7 @@ def _blob(canvas: Canvas, person: Person, name: str) -> None:
         if name.startswith("kidney"):
             centre = centre + kidney_centre(person, side)
         elif not name.startswith("lung"):
-            centre = centre + (0, 0, -6.0 * person.breath)
+            centre = centre + (0, 0, 0.8 * person.descent)
         radii = np.exp(rng.uniform(np.log(small), np.log(large))) * np.exp(rng.normal(0, 0.1, 3))
         box = canvas.box(centre - radii.max() - 8, centre + radii.max() + 8)
         if box is None:

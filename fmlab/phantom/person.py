@@ -43,8 +43,13 @@ class Person:
 
     def organ_size(self, what: str, spread: float) -> float:
         """Linear size of an organ against the average: varies by itself (``spread``, log scale) and follows the body only in part."""
-        own = float(np.clip(self.rng(f"{what} size").normal(0, spread), -2 * spread, 2 * spread))
+        own = float(np.clip(self.rng(f"{what} size").normal(0, spread), -1.5 * spread, 1.5 * spread))
         return float(np.exp(own) * (self.width * self.depth * self.height) ** -0.2)
+
+    @property
+    def descent(self) -> float:
+        """How far (mm, negative is down) breathing moves the upper abdomen."""
+        return -11.0 * self.breath
 
     def canonical(self, axes: Points) -> Points:
         """Canonical coordinates (mm) of the grid spanned by three world axes (mm): three (X, Y, Z) float64 tensors."""
@@ -74,9 +79,9 @@ def draw(seed: int, habitus: float = 0.0, lesion_rate: float = 0.15, sex: str | 
         seed=seed,
         sex="female" if female else "male",
         age=float(rng.uniform(20, 85)),
-        width=float((0.945 if female else 1.0) * np.exp(rng.normal(0, 0.03) + 0.012 * np.clip(build, -2, 2))),
-        depth=float((0.955 if female else 1.0) * np.exp(rng.normal(0, 0.035) + 0.02 * np.clip(build, -2, 2))),
-        height=float((0.945 if female else 1.0) * np.exp(np.clip(rng.normal(0, 0.035), -0.08, 0.08))),
+        width=float((0.945 if female else 1.0) * np.exp(np.clip(rng.normal(0, 0.03), -0.05, 0.05) + 0.012 * np.clip(build, -2, 2))),
+        depth=float((0.955 if female else 1.0) * np.exp(np.clip(rng.normal(0, 0.035), -0.055, 0.055) + 0.02 * np.clip(build, -2, 2))),
+        height=float((0.945 if female else 1.0) * np.exp(np.clip(rng.normal(0, 0.035), -0.06, 0.06))),
         fat=float(np.clip(fat, 6, 48)),
         visceral=float(np.clip(1.0 + 0.055 * build + rng.normal(0, 0.02), 0.92, 1.16)),
         muscle=float(np.clip((0.9 if female else 1.0) + rng.normal(0, 0.06), 0.75, 1.15)),

@@ -84,7 +84,7 @@ def trunk(canvas: Canvas, person: Person) -> Trunk:
 
 def _diaphragm(x: Tensor, y: Tensor, z: Tensor, person: Person) -> Tensor:
     rng = person.rng("diaphragm")
-    lift = -14 * person.breath + rng.normal(0, 4)
+    lift = 1.1 * person.descent + rng.normal(0, 4)
     domes = []
     for side, top, fall in ((66, 226 + rng.normal(0, 4), 60), (-66, 212 + rng.normal(0, 5), 50)):
         domes.append(top + lift - fall * (((x - side) / 76).square() + ((y - 12) / 98).square()))

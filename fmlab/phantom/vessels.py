@@ -29,7 +29,7 @@ def paint_vessels(canvas: Canvas, person: Person) -> None:
     rng = person.rng("vessels")
     shift = np.array([rng.normal(0, 1.5), rng.normal(0, 1.5), 0, 0])
     wide = 0.94 + 0.004 * (person.age - 50)
-    drop = np.array([0, 0, -6.0 * person.breath, 0])
+    drop = np.array([0, 0, 0.7 * person.descent, 0])
 
     def tube(rows: object, name: str, material: str, width: float = 1.0, offset: np.ndarray | float = 0.0, within: str | None = None) -> None:
         path = spline(rows, 7) + offset

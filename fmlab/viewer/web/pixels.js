@@ -1,18 +1,22 @@
 // The slice viewer: from voxels of one slice to pixels and lines.
 
-function bitmap(w, h, pixels) {
-  const canvas = new OffscreenCanvas(w, h);
-  canvas.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(pixels.buffer), w, h), 0, 0);
-  return canvas;
+/** A small canvas of one slice's size, kept from slice to slice; `pixels` is its memory, one 32-bit word a pixel. */
+class Sheet {
+  constructor(w, h) {
+    this.canvas = new OffscreenCanvas(w, h);
+    this.context = this.canvas.getContext("2d");
+    this.data = new ImageData(w, h);
+    this.pixels = new Uint32Array(this.data.data.buffer);
+    this.codes = new Uint8Array(w * h);
+  }
+
+  show() {
+    this.context.putImageData(this.data, 0, 0);
+    return this.canvas;
+  }
 }
 
-/** Pixels of a slice: the window's lower edge is black, its upper edge white. The table spares 16-bit arithmetic per pixel. */
-function greys(slice, table) {
-  const pixels = new Uint32Array(slice.length);
-  for (let i = 0; i < slice.length; i++) pixels[i] = table[slice[i] + 32768];
-  return pixels;
-}
-
+/** From a stored value (plus 32768) to a grey pixel: the window's lower edge is black, its upper edge white. */
 function greyTable(spec, [centre, width]) {
   const table = new Uint32Array(65536);
   for (let i = 0; i < 65536; i++) {
@@ -20,13 +24,6 @@ function greyTable(spec, [centre, width]) {
     table[i] = 0xff000000 | (clamp(Math.round(255 * ((value - centre) / width + 0.5)), 0, 255) * 0x010101);
   }
   return table;
-}
-
-/** Each label's colour. */
-function tinted(codes, paint) {
-  const pixels = new Uint32Array(codes.length);
-  for (let i = 0; i < codes.length; i++) pixels[i] = paint[codes[i]];
-  return pixels;
 }
 
 /** Straight lines along the voxel edges where the label changes, as {code: [x0, y0, x1, y1, ...]} in voxels; one pass by rows. */

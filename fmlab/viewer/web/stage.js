@@ -3,7 +3,8 @@
 /** Paints what the model says on a canvas, and knows which voxel lies where. `pending` is a prompt that is being drawn. */
 class Stage {
   constructor(model, store, canvas) {
-    Object.assign(this, { model, store, canvas, spec: store.spec, panes: [], pending: null, painted: () => {} });
+    Object.assign(this, { model, store, canvas, spec: store.spec, panes: [], sheets: {}, pending: null });
+    this.painted = () => {};
   }
 
   get(name) {
@@ -23,6 +24,12 @@ class Stage {
     const window = this.get("window");
     if (String(window) !== this.tabled) [this.tabled, this.greyTable] = [String(window), greyTable(this.spec, window)];
     return this.greyTable;
+  }
+
+  sheet(name, [w, h]) {
+    const known = this.sheets[name];
+    if (known?.canvas.width !== w || known.canvas.height !== h) this.sheets[name] = new Sheet(w, h);
+    return this.sheets[name];
   }
 
   layersShown() {
@@ -46,8 +53,9 @@ class Stage {
       : [this.place(0, 0, width, height)];
     const { u, v } = this.plane;
     const size = [this.spec.shape[u], this.spec.shape[v]];
-    const slice = this.store.cut(this.store.image, this.get("plane"), this.index);
-    const grey = bitmap(...size, greys(slice, this.table()));
+    const sheet = this.sheet("image", size);
+    this.store.cut(this.store.image, this.get("plane"), this.index, sheet.pixels, this.table());
+    const grey = sheet.show();
     this.panes.forEach((pane) => {
       ctx.imageSmoothingEnabled = true;
       ctx.drawImage(grey, pane.x, pane.y, pane.w, pane.h);
@@ -91,7 +99,8 @@ class Stage {
   }
 
   paintLayer(ctx, k, pane, [w, h]) {
-    const codes = this.store.cut(this.store.layers[k], this.get("plane"), this.index);
+    const sheet = this.sheet(k, [w, h]);
+    const codes = this.store.cut(this.store.layers[k], this.get("plane"), this.index, sheet.codes);
     const shown = new Uint8Array(256); // code -> itself, or 0 where the structure is off
     const paint = new Uint32Array(256);
     const alpha = Math.round(this.get("opacity") * 255) << 24;
@@ -102,21 +111,18 @@ class Stage {
     }
     if (this.get("fill")) {
       ctx.imageSmoothingEnabled = false; // a label is a label: no colours between two structures
-      ctx.drawImage(bitmap(w, h, tinted(codes, paint)), pane.x, pane.y, pane.w, pane.h);
+      for (let i = 0; i < codes.length; i++) sheet.pixels[i] = paint[codes[i]];
+      ctx.drawImage(sheet.show(), pane.x, pane.y, pane.w, pane.h);
     }
     if (!this.get("outline")) return;
     const lines = edges(codes, w, h, shown);
-    ctx.lineWidth = 1.5;
-    ctx.lineCap = "round";
+    const [sx, sy] = [pane.w / w, pane.h / h];
     for (const { code, colour } of this.spec.structures) {
-      if (!lines[code]) continue;
-      ctx.strokeStyle = `rgb(${colour})`;
-      ctx.beginPath();
-      for (let i = 0, l = lines[code]; i < l.length; i += 4) {
-        ctx.moveTo(pane.x + (l[i] * pane.w) / w, pane.y + (l[i + 1] * pane.h) / h);
-        ctx.lineTo(pane.x + (l[i + 2] * pane.w) / w, pane.y + (l[i + 3] * pane.h) / h);
+      ctx.fillStyle = `rgb(${colour})`;
+      for (let i = 0, l = lines[code] ?? []; i < l.length; i += 4) {
+        const [x, y] = [pane.x + l[i] * sx - 0.75, pane.y + l[i + 1] * sy - 0.75]; // lines 1.5 pixels wide, along the axes
+        ctx.fillRect(x, y, (l[i + 2] - l[i]) * sx + 1.5, (l[i + 3] - l[i + 1]) * sy + 1.5);
       }
-      ctx.stroke();
     }
   }
 

@@ -73,14 +73,14 @@ class Store {
     return ijk[0] * this.step[0] + ijk[1] * this.step[1] + ijk[2] * this.step[2];
   }
 
-  /** One slice of `source` in screen order (rows from the top, columns from the left). */
-  cut(source, plane, index) {
+  /** One slice of `source` into `out`, in screen order (rows from the top, columns from the left); through `table` if there is one. */
+  cut(source, plane, index, out, table) {
     const { axis, u, v } = PLANES[plane];
-    const [w, h] = [this.spec.shape[u], this.spec.shape[v]];
-    const out = new source.constructor(w * h);
+    const [w, h, step] = [this.spec.shape[u], this.spec.shape[v], this.step[u]];
     for (let row = 0, at = 0; row < h; row++) {
-      let from = index * this.step[axis] + (h - 1 - row) * this.step[v] + (w - 1) * this.step[u];
-      for (let column = 0; column < w; column++, from -= this.step[u]) out[at++] = source[from];
+      let from = index * this.step[axis] + (h - 1 - row) * this.step[v] + (w - 1) * step;
+      if (table) for (let column = 0; column < w; column++, from -= step) out[at++] = table[source[from] + 32768];
+      else for (let column = 0; column < w; column++, from -= step) out[at++] = source[from];
     }
     return out;
   }

@@ -77,8 +77,8 @@ class View {
     const body = make("div", { class: "fm-body" }, left);
     if (this.spec.layers.length) body.append(this.controls.legend());
     // Keys pressed in the viewer must not reach the notebook, where "b" adds a cell and "x" cuts one.
-    const root = { class: "fm-viewer", role: "group", "aria-label": this.spec.title, };
-    const quiet = () => {};
+    const root = { class: "fm-viewer", role: "group", "aria-label": this.spec.title, "data-lm-suppress-shortcuts": "true" };
+    const quiet = (event) => event.stopPropagation();
     this.root = make("div", { ...root, keydown: quiet, keyup: quiet, keypress: quiet }, tools, body);
     this.el.append(this.root);
   }
@@ -142,7 +142,7 @@ class View {
     } else if (event.shiftKey && walk[event.key]) this.move(...walk[event.key], true);
     else if (scroll[event.key]) this.move(axis, scroll[event.key], true);
     else if (preset) this.set({ window: preset });
-    else this.letter(event.key);
+    else if (!this.letter(event.key)) return; // Tab and all else keep their usual meaning: the keyboard can always leave
     event.preventDefault();
   }
 

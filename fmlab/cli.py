@@ -1,0 +1,188 @@
+"""The command line: thin, each command calls one function of the package. Imports stand inside, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fmlab.errors import FmlabError, LessonError
+
+app = typer.Typer(name="fmlab", help="fmlab: a course that runs, on foundation models for volumetric medical image segmentation.",
+                  no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+data_app = typer.Typer(help="Real data sets by name: list, get, verify, seed.", no_args_is_help=True)
+lessons_app = typer.Typer(help="For authors: build the notebooks from their sources, and check them.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(lessons_app, name="lessons")
+
+Folder = Annotated[Path, typer.Option(help="The folder of your notebooks and your progress.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Agree to licence and size without being asked.")]
+Online = Annotated[bool, typer.Option("--online/--offline", help="Let the lesson use the network.")]
+
+
+def main() -> None:
+    """Run the command line; what fmlab refuses ends in one sentence on stderr and exit code 2."""
+    try:
+        app()
+    except FmlabError as error:
+        print(f"fmlab: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+@app.command()
+def lab(
+    folder: Folder = Path("my_course"),
+    lesson: Annotated[str, typer.Option(help="The lesson to open.")] = "0",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The first port to try.")] = 8888,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
+) -> None:
+    """Copy the notebooks to your folder (never over your work) and open JupyterLab on 127.0.0.1."""
+    from fmlab.lessons import lab as server
+    from fmlab.lessons import source
+    from fmlab.lessons.deliver import deliver
+
+    first = source.lesson(lesson)
+    for delivery in deliver(source.lessons(), folder):
+        if delivery.action != "kept":
+            print(delivery.note or f"{delivery.path} ({delivery.action})")
+    server.start(folder, first.name, port, browser)
+
+
+@app.command("list")
+def list_lessons(folder: Folder = Path("my_course")) -> None:
+    """The lessons, what they cost, and how far you are."""
+    from fmlab.lessons.progress import read
+    from fmlab.lessons.source import lessons, tutorials_folder
+    from fmlab.lessons.summary import summary
+
+    there = lessons()
+    if not there:
+        raise LessonError(f"There are no lessons in {tutorials_folder()}; reinstall fmlab.")
+    for lesson, row in zip(there, summary(read(folder / "progress.json")), strict=True):
+        cost = lesson.budget
+        print(f"{lesson.number}  {lesson.title}  [section {lesson.section}]")
+        print(f"    {cost.minutes:g} min of yours, {cost.seconds:g} s and {cost.gigabytes:g} GB on {cost.hardware}, "
+              f"{cost.download_mb:g} MB to download")
+        print(f"    {row.sentence()}")
+
+
+@app.command("run")
+def run_lesson(
+    lesson: Annotated[str, typer.Argument(help="Number or name of the lesson.")],
+    html: Annotated[bool, typer.Option("--html", help="Write an HTML page too.")] = False,
+    variant: Annotated[str, typer.Option(help="solution or learner.")] = "solution",
+    output: Annotated[Path, typer.Option(help="Where the results go.")] = Path("runs"),
+    online: Online = False,
+) -> None:
+    """Run a lesson without a browser; writes the executed notebook, and a page with --html."""
+    from tqdm import tqdm
+
+    from fmlab.lessons import run as runner
+    from fmlab.lessons.source import lesson as find
+
+    chosen = find(lesson)
+    with tqdm(desc=chosen.name, unit="cell") as bar:
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        result = runner.run(chosen, variant, offline=not online, pages=html, progress=show)
+    print(result)
+    for path in runner.write(result, output, html):
+        print(path)
+    if result.problems:
+        raise LessonError(f"Lesson {chosen.number} ran with {len(result.problems)} problem(s); they are listed above.")
+
+
+@app.command()
+def doctor() -> None:
+    """Python, torch, device, memory, cache, disk, widgets: what works here, and what to do about the rest."""
+    from fmlab.doctor import examine
+
+    findings = examine()
+    print("\n".join(map(str, findings)))
+    if any(finding.state == "problem" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command("view")
+def view_scan(
+    scan: Annotated[Path, typer.Argument(help=".nii, .nii.gz, .nrrd or a folder of DICOM slices.")],
+    labels: Annotated[Path | None, typer.Argument(help="A label map on the scan's grid.")] = None,
+    scheme: Annotated[str, typer.Option(help="What the label ids mean.")] = "fmlab",
+    output: Annotated[Path | None, typer.Option(help="The page to write; a temporary file if not named.")] = None,
+    browser: Annotated[bool, typer.Option("--open/--no-open", help="Open it in a browser.")] = True,
+) -> None:
+    """Write a page that scrolls through a scan with no network, and open it."""
+    from fmlab.viewer.page import write_page
+
+    path = write_page(scan, labels, scheme, output)
+    print(path)
+    if browser:
+        import webbrowser
+
+        webbrowser.open(path.resolve().as_uri())
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """Every known data set: in the cache or not, size, licence, what it holds."""
+    from fmlab.hub import data
+
+    for entry in data.registry():
+        print(f"{entry.name:<32} {data.status(entry):<8} {entry.size / 1e6:8.1f} MB  {entry.licence}\n    {entry.holds}")
+
+
+@data_app.command("get")
+def data_get(name: str, yes: Yes = False) -> None:
+    """Bring a data set into the cache, after licence and size were shown."""
+    from fmlab.hub import data
+
+    print(data.fetch(name, confirm=True if yes else None))
+
+
+@data_app.command("verify")
+def data_verify(name: Annotated[str, typer.Argument(help="A data set, or all.")] = "all") -> None:
+    """Check the bytes of what is in the cache; a corrupt file is moved aside."""
+    from fmlab.hub import data
+
+    checks = [check for check in data.verify(name) if name != "all" or check.state != "absent"]
+    print("\n".join(map(str, checks)) or "The cache is empty.")
+    if any(check.state == "corrupt" for check in checks):
+        raise typer.Exit(1)
+
+
+@data_app.command("seed")
+def data_seed(folder: Path) -> None:
+    """Copy data sets that lie in a folder (a USB stick, a shared drive) into the cache."""
+    from fmlab.hub import data
+
+    copied = data.seed_cache(folder)
+    print("\n".join(map(str, copied)) or "Nothing new was found there.")
+
+
+@lessons_app.command("build")
+def lessons_build() -> None:
+    """Write the learner's notebook beside each tutorials/NN_name.py."""
+    from fmlab.lessons.build import build
+
+    print("\n".join(f"wrote {path}" for path in build()) or "All notebooks are up to date.")
+
+
+@lessons_app.command("check")
+def lessons_check() -> None:
+    """Say what a lesson breaks: stale notebooks, lengths, exercises, hints, solutions, quizzes."""
+    from fmlab.lessons.build import stale
+    from fmlab.lessons.lint import lint
+    from fmlab.lessons.source import lessons
+
+    found = [*stale(), *(sentence for lesson in lessons() for sentence in lint(lesson))]
+    print("\n".join(found) or "All lessons are in order.")
+    if found:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""JupyterLab for the course: on this machine only, token on, no news and no update look-ups."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+SETTINGS = Path(__file__).with_name("jupyter")
+
+
+def arguments(folder: Path, lesson: str | None, port: int, browser: bool) -> list[str]:
+    """The command line of JupyterLab. folder: its root. lesson: the notebook to open, by its stem. browser: open one."""
+    given = [
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.port={port}",
+        f"--ServerApp.root_dir={folder}",
+        f"--LabApp.default_url=/lab/tree/{lesson}.ipynb" if lesson else "--LabApp.default_url=/lab",
+        f"--IdentityProvider.token={secrets.token_hex(24)}",  # wins over a configuration that turns the token off
+        "--PasswordIdentityProvider.hashed_password=",
+        "--ServerApp.allow_remote_access=False",
+    ]
+    if not browser:
+        given.append("--ServerApp.open_browser=False")
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        given.append("--allow-root")  # in a container there is often no other user
+    return given
+
+
+def start(folder: Path, lesson: str | None = None, port: int = 8888, browser: bool = True) -> None:
+    """Serve the course folder until Ctrl-C, in this process: the token stands in no other process's list of arguments."""
+    from jupyterlab.labapp import LabApp
+
+    os.environ["FMLAB_COURSE"] = str(folder)  # the kernels inherit it: progress is kept there
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, (str(SETTINGS), os.environ.get("JUPYTER_CONFIG_PATH"))))
+    LabApp.launch_instance(argv=arguments(folder.resolve(), lesson, port, browser))
