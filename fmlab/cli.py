@@ -53,9 +53,9 @@ def lab(
 @app.command("list")
 def list_lessons(folder: Folder = Path("my_course")) -> None:
     """The lessons, what they cost, and how far you are."""
-    from fmlab.lessons.progress import read
+    from fmlab.lessons.progress import summary
+    from fmlab.lessons.records import read
     from fmlab.lessons.source import lessons, tutorials_folder
-    from fmlab.lessons.summary import summary
 
     there = lessons()
     if not there:
@@ -116,7 +116,7 @@ def view_scan(
     browser: Annotated[bool, typer.Option("--open/--no-open", help="Open it in a browser.")] = True,
 ) -> None:
     """Write a page that scrolls through a scan with no network, and open it."""
-    from fmlab.viewer.page import write_page
+    from fmlab.scan_page import write_page
 
     path = write_page(scan, labels, scheme, output)
     print(path)

@@ -104,7 +104,8 @@ def _widgets() -> Finding:
     try:
         versions = {name: importlib.metadata.version(name) for name in names}
     except importlib.metadata.PackageNotFoundError as error:
-        return Finding("widgets", "problem", f"{error.name} is not installed", "Viewer and quizzes show as still pictures; run `make lab`.")
+        advice = "Viewer and quizzes show as still pictures; run `make lab`."
+        return Finding("widgets", "problem", f"{error.name} is not installed", advice)
     fact = ", ".join(f"{name} {version}" for name, version in versions.items())
     wrong = mismatch(versions)
     return Finding("widgets", "problem" if wrong else "ok", fact, wrong)

@@ -67,8 +67,8 @@ def header_text(lesson: Lesson) -> str:
     goals = "\n".join(f"- {goal}" for goal in lesson.goals)
     return (f"**After this lesson you can**\n\n{goals}\n\n"
             f"**Before it:** {', '.join(lesson.prerequisites) or 'nothing'}.\n\n"
-            f"**Cost:** about {budget.minutes:g} minutes of yours; the cells take {budget.seconds:g} s and {budget.gigabytes:g} GB of "
-            f"memory on {budget.hardware}; {download}.")
+            f"**Cost:** about {budget.minutes:g} minutes of yours; the cells take {budget.seconds:g} s and "
+            f"{budget.gigabytes:g} GB of memory on {budget.hardware}; {download}.")
 
 
 def build(folder: Path | None = None) -> tuple[Path, ...]:

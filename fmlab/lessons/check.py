@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from fmlab.lessons import progress
+from fmlab.lessons import records
 from fmlab.lessons.exercise import Case, Exercise, exercise
 from fmlab.lessons.show import Box
 
@@ -74,14 +74,15 @@ def check(name: str, function: Callable | None) -> Outcome:
     """
     spec = exercise(name)
     outcome = judge(spec, function)
-    note = "" if outcome.status == "open" else progress.record_check(name, outcome.passed)
+    note = "" if outcome.status == "open" else records.record_check(name, outcome.passed)
     return Outcome(outcome.exercise, outcome.status, outcome.message, note)
 
 
 def judge(spec: Exercise, function: Callable | None) -> Outcome:
     """The verdict on one function, with nothing recorded."""
     if is_stub(function):
-        return Outcome(spec.id, "open", f"{spec.task} Write it, run its cell, then run this one again; `hint(\"{spec.id}\")` helps.")
+        how = f"Write it, run its cell, then run this one again; `hint(\"{spec.id}\")` helps."
+        return Outcome(spec.id, "open", f"{spec.task} {how}")
     if not callable(function):
         return Outcome(spec.id, "failed", f"`check` needs your function itself, and got {function!r}: leave out the brackets.")
     rng = np.random.default_rng(_SEED)

@@ -70,40 +70,52 @@ DICE = Exercise(
     reference=dice,
     meets="fmlab.metrics.dice",
     cases=(
-        Case("two random masks", _masks, "Count the common voxels, the voxels of P and the voxels of R, and put them into the formula."),
-        Case("two masks of some hundred voxels", _large_masks, "It was right for small masks: look for a count that gets too large."),
+        Case("two random masks",
+             _masks, "Count the common voxels, the voxels of P and the voxels of R, and put them into the "
+                                         "formula."),
+        Case("two masks of some hundred voxels",
+             _large_masks, "It was right for small masks: look for a count that gets too "
+                                                               "large."),
         Case("a missed structure (P is empty, R is not)", _missed, "Nothing in common is a Dice of 0."),
         Case("two empty masks", _both_empty, "0/0: there is nothing to measure, so the answer is `nan`."),
         Case("two torch tensors", _tensors, _TORCH),
     ),
     misconceptions=(
         # the ideas about empty masks first: with nothing to count, many formulas give the same
-        Misconception("Two empty masks divide by zero: say before the division that there is nothing to measure, `return float('nan')`.",
+        Misconception("Two empty masks divide by zero: say before the division that there is nothing to measure, `return "
+                      "float('nan')`.",
                       _dice_in_ints),
-        Misconception("Two empty masks get 1 from you: right, but no evidence of skill. A mean would rise with every structure that is "
-                      "not there. Here the rule is `nan`: nothing to measure.", lambda p, r: _dice_or(p, r, 1.0)),
-        Misconception("Two empty masks get 0 from you, as if something had been missed. Here the rule is `nan`: nothing to measure.",
+        Misconception("Two empty masks get 1 from you: right, but no evidence of skill. A mean would rise with every structure "
+                      "that is not there. Here the rule is `nan`: nothing to measure.", lambda p, r: _dice_or(p, r, 1.0)),
+        Misconception("Two empty masks get 0 from you, as if something had been missed. Here the rule is `nan`: nothing to "
+                      "measure.",
                       lambda p, r: _dice_or(p, r, 0.0)),
-        Misconception("A missed structure gets `nan` from you: it would drop out of a mean, and missing more would look better. It is 0.",
+        Misconception("A missed structure gets `nan` from you: it would drop out of a mean, and missing more would look "
+                      "better. It is 0.",
                       lambda p, r: math.nan),
-        Misconception("This is the IoU (Jaccard index), |P∩R| / |P∪R|: Dice counts the common voxels twice and divides by |P| + |R|.",
+        Misconception("This is the IoU (Jaccard index), |P∩R| / |P∪R|: Dice counts the common voxels twice and divides by "
+                      "|P| + |R|.",
                       lambda p, r: _ratio((p & r).sum(), (p | r).sum())),
         Misconception("The factor 2 is missing: two equal masks would get 0.5.",
                       lambda p, r: _ratio((p & r).sum(), p.sum() + r.sum())),
-        Misconception("You count the background as agreement: most voxels are background in both, so even a bad mask would look good.",
+        Misconception("You count the background as agreement: most voxels are background in both, so even a bad mask would "
+                      "look good.",
                       lambda p, r: float((p == r).sum() / math.prod(p.shape))),
-        Misconception("`P + R` of two bool masks is their union, not a sum of counts: count each mask first, `P.sum() + R.sum()`.",
+        Misconception("`P + R` of two bool masks is their union, not a sum of counts: count each mask first, `P.sum() + "
+                      "R.sum()`.",
                       lambda p, r: _ratio(2 * (p & r).sum(), (p | r).sum())),
         Misconception("This divides by |R| only (sensitivity): voxels that P marks too much cost nothing.",
                       lambda p, r: _ratio((p & r).sum(), r.sum())),
         Misconception("This divides by |P| only (precision): voxels that P misses cost nothing.",
                       lambda p, r: _ratio((p & r).sum(), p.sum())),
         Misconception("Your counts wrap around at 256, as the type uint8 does: sum bools, or sum to int64.", _dice_in_bytes),
-        Misconception("You add 1 above and below to be safe from 0/0; it changes every other value too. Treat two empty masks apart.",
+        Misconception("You add 1 above and below to be safe from 0/0; it changes every other value too. Treat two empty masks "
+                      "apart.",
                       lambda p, r: (2 * (p & r).sum() + 1) / (p.sum() + r.sum() + 1)),
     ),
     invariants=(
-        Invariant("Your Dice of a mask with itself is not 1.", lambda f, rng: (lambda p: abs(float(f(p, p)) - 1) < 1e-6)(_masks(rng)[1])),
+        Invariant("Your Dice of a mask with itself is not 1.",
+                  lambda f, rng: (lambda p: abs(float(f(p, p)) - 1) < 1e-6)(_masks(rng)[1])),
         Invariant("Your Dice changes when P and R are swapped; the formula is symmetric.",
                   lambda f, rng: (lambda p, r: abs(float(f(p, r)) - float(f(r, p))) < 1e-6)(*_masks(rng))),
         Invariant("Your Dice leaves the range from 0 to 1.", lambda f, rng: 0 <= float(f(*_masks(rng))) <= 1),
@@ -155,17 +167,21 @@ WORLD = Exercise(
              "`affine[:3, :3] @ ijk` takes tuples too; `np.asarray(ijk)` makes an array of them."),
     ),
     misconceptions=(
-        Misconception("The translation is missing: every scan would start at (0, 0, 0) mm. Add the affine's last column, `affine[:3, 3]`.",
+        Misconception("The translation is missing: every scan would start at (0, 0, 0) mm. Add the affine's last column, "
+                      "`affine[:3, 3]`.",
                       lambda ijk, a: _of(ijk, a[:3, :3], np.zeros(3))),
         Misconception("Your affine is transposed: it is matrix times column, `affine[:3, :3] @ ijk`, not the other way round.",
                       lambda ijk, a: _of(ijk, a[:3, :3].T, a[:3, 3])),
-        Misconception("Your affine is transposed, and so its translation is lost: it is `affine @ (i, j, k, 1)`, matrix times column.",
+        Misconception("Your affine is transposed, and so its translation is lost: it is `affine @ (i, j, k, 1)`, matrix times "
+                      "column.",
                       lambda ijk, a: _of(ijk, a[:3, :3].T, np.zeros(3))),
         Misconception("The order of the axes is turned round: the index is (i, j, k) along x, y, z here, not (z, y, x).",
                       lambda ijk, a: _of(tuple(ijk)[::-1], a[:3, :3], a[:3, 3])),
-        Misconception("You use the spacing only: it knows neither flips nor rotation. The 3x3 part of the affine holds all three.",
+        Misconception("You use the spacing only: it knows neither flips nor rotation. The 3x3 part of the affine holds all "
+                      "three.",
                       lambda ijk, a: np.asarray(ijk) * np.linalg.norm(a[:3, :3], axis=0) + a[:3, 3]),
-        Misconception("You use the diagonal only: in an oblique scan each index moves along all three directions. Use the 3x3 part.",
+        Misconception("You use the diagonal only: in an oblique scan each index moves along all three directions. Use the 3x3 "
+                      "part.",
                       lambda ijk, a: np.asarray(ijk) * np.diag(a)[:3] + a[:3, 3]),
         Misconception("You add the translation before the multiplication: it is in mm already, so it comes after.",
                       lambda ijk, a: a[:3, :3] @ (np.asarray(ijk) + a[:3, 3])),
@@ -205,8 +221,12 @@ VOLUME = Exercise(
     meets="fmlab.metrics.masks.voxel_size",
     cases=(
         Case("a mask with unequal spacing", _mask_and_spacing, "Voxels in the mask, times the volume of one voxel, in ml."),
-        Case("a mask of some hundred voxels", _large_and_spacing, "It was right for a small mask: look for a count that gets too large."),
-        Case("an empty mask", lambda rng: (np.zeros((3, 4, 5), dtype=bool), (1.0, 1.0, 2.5)), "Nothing has a volume of 0 ml.", draws=1),
+        Case("a mask of some hundred voxels",
+             _large_and_spacing, "It was right for a small mask: look for a count that gets "
+                                                                  "too large."),
+        Case("an empty mask",
+             lambda rng: (np.zeros((3, 4, 5), dtype=bool), (1.0, 1.0, 2.5)), "Nothing has a volume of 0 ml.",
+                                                                                              draws=1),
         Case("a torch tensor", _tensor_and_spacing, _TORCH),
     ),
     misconceptions=(
@@ -220,10 +240,12 @@ VOLUME = Exercise(
                       lambda m, s: int(m.sum())),
         Misconception("You count voxels as if each were 1 mm³: multiply by the product of the three spacings.",
                       lambda m, s: int(m.sum()) / 1000),
-        Misconception("You add the spacings; the volume of a box is the product of its sides.", lambda m, s: int(m.sum()) * sum(s) / 1000),
+        Misconception("You add the spacings; the volume of a box is the product of its sides.",
+                      lambda m, s: int(m.sum()) * sum(s) / 1000),
         Misconception("You take one spacing for all three axes; slices are often thicker than pixels are wide.",
                       lambda m, s: int(m.sum()) * s[0] ** 3 / 1000),
-        Misconception("You measure the area of the pixels and leave out the slice thickness: the third spacing belongs to the product.",
+        Misconception("You measure the area of the pixels and leave out the slice thickness: the third spacing belongs to the "
+                      "product.",
                       lambda m, s: int(m.sum()) * s[0] * s[1] / 1000),
         Misconception("You count every voxel of the scan; only those that are true in the mask belong to the organ.",
                       lambda m, s: math.prod(m.shape) * math.prod(s) / 1000),

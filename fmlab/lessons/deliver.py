@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from fmlab.errors import LessonError
 from fmlab.lessons.build import as_bytes, notebook
 from fmlab.lessons.files import move_aside, write_bytes, write_json
-from fmlab.lessons.progress import DELIVERED
+from fmlab.lessons.records import DELIVERED
 from fmlab.lessons.source import Lesson
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ class Misconception:
 
 @dataclass(frozen=True)
 class Invariant:
-    """What must hold for any right answer. holds: given the learner's function and a generator. message: said when it does not."""
+    """What must hold for any right answer. holds: given the function and a generator. message: said when it does not."""
 
     message: str
     holds: Callable[[Callable, np.random.Generator], bool]
@@ -42,8 +42,8 @@ class Invariant:
 class Exercise:
     """A function that the learner writes.
 
-    id: "00-dice". task: one sentence. reference: the right answer. cases: simple first, edge cases last. meets: dotted name of the
-    package's version. hints: from a nudge to nearly the answer, at least two. tolerance: absolute and relative.
+    id: "00-dice". task: one sentence. reference: the right answer. cases: simple first, edge cases last. meets: dotted name of
+    the package's version. hints: from a nudge to nearly the answer, at least two. tolerance: absolute and relative.
     """
 
     id: str
@@ -78,7 +78,7 @@ def find(name: str, entries: tuple, kind: str) -> object:
 
 
 def table(stem: str, lesson: str, name: str) -> tuple:
-    """What a lesson's file of questions or exercises holds: ``name`` of the module ``stem_lesson``; () where there is no such file."""
+    """What a lesson's file of exercises or questions holds: ``name`` of module ``stem_lesson``; () without such a file."""
     module = f"fmlab.lessons.{stem}_{lesson}"
     try:
         return getattr(importlib.import_module(module), name)

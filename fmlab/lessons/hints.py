@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from fmlab.errors import LessonError
-from fmlab.lessons import progress
+from fmlab.lessons import records
 from fmlab.lessons.exercise import exercise
 from fmlab.lessons.show import Box
-from fmlab.lessons.source import lesson
 from fmlab.lessons.solutions import solution_source
+from fmlab.lessons.source import lesson
 
 
 def hint(name: str, solution: bool = False) -> Box:
@@ -17,11 +17,11 @@ def hint(name: str, solution: bool = False) -> Box:
     """
     spec = exercise(name)
     if solution:
-        note = progress.update("exercises", name, lambda old: old | {"solution_seen": True})
+        note = records.update("exercises", name, lambda old: old | {"solution_seen": True})
         return Box(f"Solution of {name}", (note,) if note else (), code=_solution(name))
-    seen = progress.record("exercises", name).get("hints", 0)
+    seen = records.record("exercises", name).get("hints", 0)
     shown = min(seen + 1, len(spec.hints))
-    progress.update("exercises", name, lambda old: old | {"hints": shown})
+    records.update("exercises", name, lambda old: old | {"hints": shown})
     lines = [f"{number}. {text}" for number, text in enumerate(spec.hints[:shown], start=1)]
     if seen >= len(spec.hints):
         lines.append(f"That was the last hint. The solution: `hint(\"{name}\", solution=True)`")

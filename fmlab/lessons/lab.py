@@ -9,14 +9,14 @@ from pathlib import Path
 SETTINGS = Path(__file__).with_name("jupyter")
 
 
-def arguments(folder: Path, lesson: str | None, port: int, browser: bool) -> list[str]:
+def arguments(folder: Path, lesson: str | None, port: int, browser: bool, token: str) -> list[str]:
     """The command line of JupyterLab. folder: its root. lesson: the notebook to open, by its stem. browser: open one."""
     given = [
         "--ServerApp.ip=127.0.0.1",
         f"--ServerApp.port={port}",
         f"--ServerApp.root_dir={folder}",
-        f"--LabApp.default_url=/lab/tree/{lesson}.ipynb" if lesson else "--LabApp.default_url=/lab",
-        f"--IdentityProvider.token={secrets.token_hex(24)}",  # wins over a configuration that turns the token off
+        f"--LabApp.default_url={_page(lesson)}",
+        f"--IdentityProvider.token={token}",  # wins over a configuration of the user's that turns the token off
         "--PasswordIdentityProvider.hashed_password=",
         "--ServerApp.allow_remote_access=False",
     ]
@@ -28,9 +28,21 @@ def arguments(folder: Path, lesson: str | None, port: int, browser: bool) -> lis
 
 
 def start(folder: Path, lesson: str | None = None, port: int = 8888, browser: bool = True) -> None:
-    """Serve the course folder until Ctrl-C, in this process: the token stands in no other process's list of arguments."""
+    """Serve the course folder until Ctrl-C, in this process: the token stands in no other process's list of arguments.
+
+    folder: the learner's. lesson: the notebook to open, by its stem. port: the first one to try.
+    """
     from jupyterlab.labapp import LabApp
 
-    os.environ["FMLAB_COURSE"] = str(folder)  # the kernels inherit it: progress is kept there
+    os.environ["FMLAB_COURSE"] = str(folder.resolve())  # the kernels inherit it: progress is kept there
     os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, (str(SETTINGS), os.environ.get("JUPYTER_CONFIG_PATH"))))
-    LabApp.launch_instance(argv=arguments(folder.resolve(), lesson, port, browser))
+    token = secrets.token_hex(24)
+    server = LabApp.initialize_server(argv=arguments(folder.resolve(), lesson, port, browser, token))
+    # Jupyter hides a token that it was given; without a browser the learner needs it, on this terminal only
+    print(f"\nOpen this address, if no browser opens by itself; stop with Ctrl-C here:\n"
+          f"    http://127.0.0.1:{server.port}{_page(lesson)}?token={token}\n", flush=True)
+    server.start()
+
+
+def _page(lesson: str | None) -> str:
+    return f"/lab/tree/{lesson}.ipynb" if lesson else "/lab"

@@ -35,7 +35,8 @@ def _lengths(lesson: Lesson) -> list[str]:
 def _exercises(lesson: Lesson) -> list[str]:
     specs = {spec.id: spec for spec in exercises(lesson.number)}
     used = {checked.exercise for checked in checks_of(lesson)}
-    found = [f"{lesson.path.name} checks {name!r}, which checks_{lesson.number}.py does not have." for name in sorted(used - specs.keys())]
+    found = [f"{lesson.path.name} checks {name!r}, which checks_{lesson.number}.py does not have."
+             for name in sorted(used - specs.keys())]
     found += [f"{lesson.path.name} never checks its exercise {name!r}." for name in sorted(specs.keys() - used)]
     for name in sorted(used & specs.keys()):
         if len(specs[name].hints) < 2:
@@ -53,7 +54,8 @@ def _exercises(lesson: Lesson) -> list[str]:
 def _quizzes(lesson: Lesson) -> list[str]:
     known = {question.id: question for question in questions(lesson.number)}
     asked = {call.args[0].value for _, call in calls(lesson, "quiz") if call.args and hasattr(call.args[0], "value")}
-    found = [f"{lesson.path.name} asks {name!r}, which quizzes_{lesson.number}.py does not have." for name in sorted(asked - known.keys())]
+    found = [f"{lesson.path.name} asks {name!r}, which quizzes_{lesson.number}.py does not have."
+             for name in sorted(asked - known.keys())]
     for name, question in known.items():
         if sum(option.right for option in question.options) != 1 or not all(option.why.strip() for option in question.options):
             found.append(f"{name} must have one right option and explain every one.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fmlab.errors import LessonError
-from fmlab.lessons import progress
+from fmlab.lessons import records
 from fmlab.lessons.choice import Choice
 from fmlab.lessons.show import Box
 
@@ -20,7 +20,8 @@ def predict(name: str, question: str | None = None, options: Sequence[str] = (),
         return recall(name)
     if len(options) < 2:
         raise LessonError(f"Prediction {name!r} needs a question and at least two options.")
-    ask = Choice(name, question, tuple(options), lambda chosen: _keep(name, question, options[chosen]), call="predict", keyword="choice")
+    ask = Choice(name, question, tuple(options), lambda chosen: _keep(name, question, options[chosen]),
+                 call="predict", keyword="choice")
     if choice is None:
         return ask
     return ask.answer(choice)
@@ -28,15 +29,15 @@ def predict(name: str, question: str | None = None, options: Sequence[str] = (),
 
 def recall(name: str) -> Box:
     """What was predicted under that id, in words."""
-    made = progress.record("predictions", name)
+    made = records.record("predictions", name)
     if not made:
-        return Box("You made no prediction here", ("Nothing lost: go back to the question, choose, and run this again.",), tone="open")
+        return Box("You made no prediction here", ("Go back to the question, choose, and run this again.",), tone="open")
     return Box(f"You predicted: {made['choice']}", (f"The question was: {made['question']}",))
 
 
 def _keep(name: str, question: str, chosen: str) -> Box:
     # the first choice counts: a prediction that is changed after the run is none
-    note = progress.update("predictions", name, lambda old: old or {"question": question, "choice": chosen})
-    first = progress.record("predictions", name).get("choice", chosen)
+    note = records.update("predictions", name, lambda old: old or {"question": question, "choice": chosen})
+    first = records.record("predictions", name).get("choice", chosen)
     changed = "" if first == chosen else f"Your first prediction is kept: {first}"
     return Box(f"Noted: {chosen}", tuple(filter(None, (changed, "Now run the next cell and see.", note))))

@@ -1,95 +1,46 @@
-"""What the learner has done, kept in progress.json of the course folder: written whole, under a lock, and never lost.
-
-Helpers return a note for the learner (empty when all went well) and do not raise: a full disk must not stop a lesson.
-"""
+"""``progress``: what the learner has done, counted per lesson; ``fmlab list`` shows the same."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable
-from datetime import datetime
-from pathlib import Path
+from dataclasses import dataclass
 
-from filelock import FileLock, Timeout
-
-from fmlab.lessons.files import move_aside, write_json
+from fmlab.lessons.exercise import exercises
+from fmlab.lessons.quiz import questions
+from fmlab.lessons.records import course_folder, read
 from fmlab.lessons.show import Box
-
-COURSE_FOLDER = "my_course"
-DELIVERED = ".delivered.json"
-_KINDS = ("exercises", "quizzes", "predictions")
+from fmlab.lessons.source import lessons
 
 
-def course_folder() -> Path:
-    """The learner's folder: FMLAB_COURSE, else the folder around the notebook that was delivered, else ./my_course."""
-    if named := os.environ.get("FMLAB_COURSE"):
-        return Path(named).expanduser()
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / DELIVERED).is_file():
-            return folder
-    return here / COURSE_FOLDER
+@dataclass(frozen=True)
+class Row:
+    """One lesson's count: exercises passed of all, quiz questions answered rightly of all."""
 
+    number: str
+    title: str
+    passed: int
+    exercises: int
+    right: int
+    questions: int
 
-def read(path: Path | None = None) -> dict[str, dict]:
-    """All records: kind -> id -> record. A file that cannot be understood is moved aside and counts as empty."""
-    path = path or course_folder() / "progress.json"
-    empty = {kind: {} for kind in _KINDS}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return empty
-    except (ValueError, OSError):
-        found = None
-    if not _understood(found):
-        move_aside(path)
-        return empty
-    return empty | found
-
-
-def update(kind: str, name: str, change: Callable[[dict], dict]) -> str:
-    """Replace one record by ``change(record)``; returns "" or a note that says why it was not kept."""
-    path = course_folder() / "progress.json"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(".progress.lock"), timeout=5):  # two notebooks may report at once
-            records = read(path)
-            records[kind][name] = change(dict(records[kind].get(name, {})))
-            write_json(path, records)
-    except (OSError, Timeout) as error:
-        return f"Your progress was not saved: {path} cannot be written ({error})."
-    return ""
-
-
-def record(kind: str, name: str) -> dict:
-    """One record, {} where there is none."""
-    return read()[kind].get(name, {})
-
-
-def record_check(name: str, passed: bool) -> str:
-    """Count a try of an exercise; once passed it stays passed."""
-    def change(old: dict) -> dict:
-        new = old | {"tries": old.get("tries", 0) + 1, "passed": bool(old.get("passed") or passed)}
-        return new | ({"passed_at": _now()} if passed and not old.get("passed") else {})
-
-    return update("exercises", name, change)
+    def sentence(self) -> str:
+        """The counts in words."""
+        parts = [f"{self.passed} of {self.exercises} exercises"] if self.exercises else []
+        parts += [f"{self.right} of {self.questions} questions"] if self.questions else []
+        return ", ".join(parts) or "nothing to answer"
 
 
 def progress() -> Box:
     """What you have done so far, per lesson."""
-    from fmlab.lessons.summary import summary
-
     lines = tuple(f"{row.number} {row.title}: {row.sentence()}" for row in summary(read()))
     return Box(f"Your progress (in `{course_folder() / 'progress.json'}`)", lines or ("There is no lesson here yet.",))
 
 
-def _understood(found: object) -> bool:
-    if not isinstance(found, dict):
-        return False
-    tables = [found.get(kind, {}) for kind in _KINDS]
-    return all(isinstance(table, dict) and all(isinstance(row, dict) for row in table.values()) for table in tables)
-
-
-def _now() -> str:
-    return datetime.now().astimezone().isoformat(timespec="seconds")
+def summary(records: dict[str, dict]) -> tuple[Row, ...]:
+    """One row for each lesson that is there, from the records of progress.json."""
+    rows = []
+    for lesson in lessons():
+        tasks, quizzes = exercises(lesson.number), questions(lesson.number)
+        passed = sum(bool(records["exercises"].get(task.id, {}).get("passed")) for task in tasks)
+        right = sum(bool(records["quizzes"].get(question.id, {}).get("right")) for question in quizzes)
+        rows.append(Row(lesson.number, lesson.title, passed, len(tasks), right, len(quizzes)))
+    return tuple(rows)

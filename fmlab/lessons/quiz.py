@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fmlab.lessons import progress
+from fmlab.lessons import records
 from fmlab.lessons.choice import Choice
 from fmlab.lessons.exercise import find, table
 from fmlab.lessons.show import Box
@@ -46,7 +46,7 @@ def quiz(name: str, answer: int | None = None) -> Choice | Box:
 
 def _feedback(question: Question, chosen: int) -> Box:
     option = question.options[chosen]
-    note = progress.update("quizzes", question.id, lambda old: _counted(old, chosen, option.right))
+    note = records.update("quizzes", question.id, lambda old: _counted(old, chosen, option.right))
     return Box(f"{'Right' if option.right else 'Not right'}: {option.text}", tuple(filter(None, (option.why, note))),
                tone="good" if option.right else "look")
 

@@ -42,7 +42,8 @@ class Box:
         body = "".join(f'<p style="margin:0.3em 0">{inline(line)}</p>' for line in self.lines)
         code = f"<pre>{html.escape(self.code)}</pre>" if self.code else ""
         style = f"border-left:4px solid {_BORDER[self.tone]};padding:0.2em 0.8em;margin:0.4em 0"
-        return f'<div role="status" style="{style}"><p style="margin:0.3em 0"><strong>{inline(self.title)}</strong></p>{body}{code}</div>'
+        title = f'<p style="margin:0.3em 0"><strong>{inline(self.title)}</strong></p>'
+        return f'<div role="status" style="{style}">{title}{body}{code}</div>'
 
 
 def inline(text: str) -> str:
@@ -114,7 +115,7 @@ def show_source(what: Callable | str) -> Source:
     try:
         code = inspect.getsource(thing)
     except (OSError, TypeError) as error:
-        raise LessonError(f"There is no Python source of {what!r} to show; give a function or class written in Python.") from error
+        raise LessonError(f"There is no Python source of {what!r} to show; give a function written in Python.") from error
     module = getattr(thing, "__module__", "") or ""
     name = f"{module}.{getattr(thing, '__qualname__', '')}"
     place = module.replace(".", "/") + ".py" if module.startswith("fmlab") else (module or "this notebook")

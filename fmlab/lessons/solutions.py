@@ -69,7 +69,8 @@ def solution_function(lesson: Lesson, exercise: str) -> object:
     source = solution_source(lesson, exercise)
     if source is None:
         raise LessonError(f"{lesson.path} defines no function for the exercise {exercise!r}; write one and `check` it.")
-    imports = [node for cell in code_cells(lesson) for node in parsed(cell, lesson).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    statements = [node for cell in code_cells(lesson) for node in parsed(cell, lesson).body]
+    imports = [node for node in statements if isinstance(node, ast.Import | ast.ImportFrom)]
     space: dict[str, object] = {}
     exec("\n".join(map(ast.unparse, imports)) + "\n" + source, space)  # the project's own lesson, as its notebook runs it
     names = [checked.function for checked in checks_of(lesson) if checked.exercise == exercise]

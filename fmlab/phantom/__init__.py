@@ -17,7 +17,8 @@ from fmlab.errors import SettingsError
 from fmlab.phantom.abdomen import paint_abdomen, paint_retroperitoneum
 from fmlab.phantom.bowel import paint_bowel, paint_duodenum
 from fmlab.phantom.canvas import Canvas
-from fmlab.phantom.centres import CENTRES, VIEWS, Centre, centre as centre_named
+from fmlab.phantom.centres import CENTRES, VIEWS, Centre
+from fmlab.phantom.centres import centre as centre_named
 from fmlab.phantom.chest import paint_airways, paint_chest
 from fmlab.phantom.lesions import paint_lesions
 from fmlab.phantom.muscles import paint_muscles
@@ -29,8 +30,8 @@ from fmlab.phantom.tidy import tidy
 from fmlab.phantom.tissue import PHASES, densities
 from fmlab.phantom.trunk import paint_trunk, trunk
 from fmlab.phantom.vessels import paint_vessels
-from fmlab.volume import Volume
 from fmlab.vocabulary import STRUCTURES
+from fmlab.volume import Volume
 
 VERSION = "1"  # part of the cache key: raise it whenever a seed's body changes
 FIELD_MM = (384.0, 320.0)  # width and depth of the reconstructed field

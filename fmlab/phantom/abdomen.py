@@ -25,14 +25,14 @@ def paint_abdomen(canvas: Canvas, person: Person, body: Trunk) -> None:
 def _liver(canvas: Canvas, person: Person, room: Tensor, field: Tensor) -> None:
     """The space under the right dome, cut by the visceral surface: a plane that rises from the lower right edge to the left."""
     rng = person.rng("liver")
-    size = person.organ_size("liver", 0.07) * (person.width * person.depth * person.height / 0.92) ** -0.3 / person.visceral
+    size = person.organ_size("liver", 0.07) * (person.width * person.depth * person.height / 0.92) ** -0.45 / person.visceral**1.5
     box = canvas.box((-100, -110, 20), (150, 130, 270))
     if box is None:
         return
     x, y, z = canvas.at(box)
     z = z - person.descent
     reach = -66 * size + rng.normal(0, 8)  # how far the left lobe goes
-    edge = 119 - 76 * size + rng.normal(0, 5)  # z of the lower right edge
+    edge = 115 - 76 * size + rng.normal(0, 5)  # z of the lower right edge
     slope = 0.42 + rng.normal(0, 0.025)
     visceral = edge + slope * (118 - x) - 0.30 * (y - 10) + 4 * field[box]
     shape = (visceral - z) * 0.78
@@ -48,7 +48,7 @@ def _liver(canvas: Canvas, person: Person, room: Tensor, field: Tensor) -> None:
 def _spleen(canvas: Canvas, person: Person, room: Tensor, field: Tensor) -> None:
     rng = person.rng("spleen")
     radii = np.array([39, 55, 67]) * person.organ_size("spleen", 0.075) * np.exp(np.clip(rng.normal(0, 0.03, 3), -0.04, 0.04))
-    centre = np.array([-106, -24, 160 + person.descent]) + rng.normal(0, 4, 3)
+    centre = np.array([-102, -24, 152 + person.descent]) + rng.normal(0, 4, 3)
     box = canvas.box(centre - 75, centre + 75)
     if box is None:
         return
@@ -119,7 +119,7 @@ def stomach_path(person: Person) -> np.ndarray:
     fill = float(rng.uniform(0.72, 1.08))
     sag = float(rng.uniform(-18, 14))
     d = person.descent
-    rows = [(-58, -12, 205 + d, 27 * fill), (-66, 6, 190 + d, 34 * fill), (-66, 34, 166 + d, 32 * fill), (-52, 62, 140 + sag + d, 27 * fill),
+    rows = [(-55, -8, 206 + d, 26 * fill), (-61, 8, 190 + d, 33 * fill), (-63, 34, 166 + d, 32 * fill), (-52, 62, 140 + sag + d, 27 * fill),
             (-24, 76, 122 + sag + d, 22 * fill), (6, 72, 122 + 0.6 * sag + d, 17), (28, 62, 134 + d, 11.5), (34, 56, 139 + d, 9)]
     return spline(rows, 8)
 

@@ -7,7 +7,6 @@ from zlib import crc32
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from fmlab.phantom.canvas import Waves
 from fmlab.phantom.shapes import Points
@@ -49,7 +48,7 @@ class Person:
     @property
     def descent(self) -> float:
         """How far (mm, negative is down) breathing moves the upper abdomen."""
-        return -11.0 * self.breath
+        return -9.0 * self.breath
 
     def canonical(self, axes: Points) -> Points:
         """Canonical coordinates (mm) of the grid spanned by three world axes (mm): three (X, Y, Z) float64 tensors."""
@@ -81,9 +80,9 @@ def draw(seed: int, habitus: float = 0.0, lesion_rate: float = 0.15, sex: str | 
         age=float(rng.uniform(20, 85)),
         width=float((0.945 if female else 1.0) * np.exp(np.clip(rng.normal(0, 0.03), -0.05, 0.05) + 0.012 * np.clip(build, -2, 2))),
         depth=float((0.955 if female else 1.0) * np.exp(np.clip(rng.normal(0, 0.035), -0.055, 0.055) + 0.02 * np.clip(build, -2, 2))),
-        height=float((0.945 if female else 1.0) * np.exp(np.clip(rng.normal(0, 0.035), -0.06, 0.06))),
+        height=float((0.955 if female else 1.0) * np.exp(np.clip(rng.normal(0, 0.035), -0.045, 0.05))),
         fat=float(np.clip(fat, 6, 48)),
-        visceral=float(np.clip(1.0 + 0.055 * build + rng.normal(0, 0.02), 0.92, 1.16)),
+        visceral=float(np.clip(1.0 + 0.055 * build + rng.normal(0, 0.015), 0.95, 1.16)),
         muscle=float(np.clip((0.9 if female else 1.0) + rng.normal(0, 0.06), 0.75, 1.15)),
         turn=float(np.clip(rng.normal(0, 2), -4, 4)),
         tilt=float(np.clip(rng.normal(0, 0.8), -1.6, 1.6)),

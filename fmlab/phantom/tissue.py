@@ -35,11 +35,11 @@ gut_wall           34    62    78    66   6
 fluid              12    12    14    14   6
 stool              25    25    25    25  18
 liver              57    66   108    88   8
-portal_vein        40    70   165   105  12
-vein               40    60   130   105  14
-artery             42   300   160   108  20
-left_blood         42   280   150   105  18
-right_blood        42   210   145   104  20
+portal_vein        40    70   165   105   0
+vein               40    60   130   105   0
+artery             42   300   160   108   0
+left_blood         42   280   150   105   0
+right_blood        42   210   145   104   0
 myocardium         45   100   105    85   7
 spleen             48   110   118    88   7
 kidney_cortex      34   160   175   130   9
@@ -57,16 +57,22 @@ lung_nodule        30    55    62    55  10
 """
 _ROWS = {row.split()[0]: [float(v) for v in row.split()[1:]] for row in _TABLE.strip().splitlines()}
 
+_BLOOD = frozenset({"portal_vein", "vein", "artery", "left_blood", "right_blood"})
+
 
 def densities(person: Person, phase: str) -> dict[str, float]:
     """HU of each material for one person in one phase: means, individual spread, fatty liver, bone loss with age."""
     column = PHASES.index(phase)
     rng = person.rng("tissue")
     strength = float(np.exp(rng.normal(0, 0.12)))  # cardiac output and dose scale the whole enhancement
+    blood = 4 * float(np.clip(rng.normal(), -2, 2))  # haematocrit: the same in every vessel
     hu = {}
     for name, row in _ROWS.items():
-        enhancement = row[column] - row[0]
-        hu[name] = row[0] + strength * enhancement + row[4] * float(np.clip(rng.normal(), -2, 2))
+        own = float(np.clip(rng.normal(), -2, 2))
+        if name in _BLOOD:
+            hu[name] = row[0] + blood + strength * (row[column] - row[0]) * float(np.exp(0.08 * own))
+        else:
+            hu[name] = row[0] + row[4] * own + strength * (row[column] - row[0])
     steatosis = float(rng.choice([0.0, rng.uniform(5, 45)], p=[0.72, 0.28]))
     hu["liver"] -= steatosis
     loss = np.clip((person.age - 30) / 50, 0, 1.1)

@@ -1,4 +1,4 @@
-"""Typical wrong answers to the exercises of lesson 00, as learners write them, each with words of the message that it must get."""
+"""Typical wrong answers to the exercises of lesson 00, each with words of the message that it must get."""
 
 from __future__ import annotations
 
@@ -120,7 +120,8 @@ def volume_whole_scan(mask, spacing):
 WRONG = {
     "00-dice": [
         (dice_iou, "IoU"), (dice_without_two, "factor 2"), (dice_with_background, "background"), (dice_bool_plus, "union"),
-        (dice_bytes, "256"), (dice_zero_division, "divide by zero"), (dice_epsilon, "get 1 from you"), (dice_smooth, "add 1 above"),
+        (dice_bytes, "256"), (dice_zero_division, "divide by zero"), (dice_epsilon, "get 1 from you"),
+        (dice_smooth, "add 1 above"),
         (dice_empty_zero, "get 0 from you"), (dice_missed_nan, "drop out"), (dice_asymmetric, "swapped"),
         (dice_numpy_only, "torch tensors"), (dice_no_return, "`return`"), (dice_in_place, "changes its input"),
     ],

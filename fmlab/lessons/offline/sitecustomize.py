@@ -32,7 +32,7 @@ def is_local(address: object) -> bool:
 
 def _refuse(address: object) -> None:
     if not is_local(address):
-        raise NetworkBlocked(f"A lesson tried to reach {address[0]}: fmlab runs lessons with no network; use what ships with the package.")
+        raise NetworkBlocked(f"A lesson tried to reach {address[0]}: fmlab runs lessons with no network; use what ships with it.")
 
 
 def block() -> None:

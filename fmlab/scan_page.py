@@ -1,0 +1,33 @@
+"""``fmlab view``: one scan as one page that scrolls in any browser with no network."""
+
+from __future__ import annotations
+
+import html
+import os
+import tempfile
+from pathlib import Path
+
+from fmlab.errors import ScanError
+
+
+def write_page(scan: Path, labels: Path | None = None, scheme: str = "fmlab", output: Path | None = None) -> Path:
+    """Read a scan, and its labels if named, and write its viewer as an HTML page; returns the page's path.
+
+    output: where to write, default a file in a temporary folder. Raises ScanError or VocabularyError.
+    """
+    from fmlab.viewer import view
+    from fmlab.volume import Volume
+
+    volume = Volume.read(scan, labels=labels, scheme=scheme)
+    title = html.escape(volume.name or scan.name)
+    page = (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+            f'<body style="margin:1em;font-family:sans-serif">{view(volume).to_html(megabytes=32)}</body></html>\n')
+    target = output or Path(tempfile.mkdtemp(prefix="fmlab-view-")) / "scan.html"
+    part = target.with_name(f".{target.name}.part")
+    try:
+        part.write_text(page, encoding="utf-8")
+        os.replace(part, target)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise ScanError(f"The page {target} cannot be written ({error}); name another place with --output.") from error
+    return target
