@@ -1,7 +1,8 @@
 """Copies of the notebooks in the learner's folder; nothing that a learner has touched is ever overwritten.
 
-``.delivered.json`` remembers, per notebook, the bytes and the sources that were delivered. A file whose bytes we delivered is
-ours to replace. Any other file (an edit, but also saved outputs) is the learner's: a newer version comes beside it, once.
+``.delivered.json`` remembers, per notebook, the bytes and the sources that were delivered. A file that still has delivered bytes,
+or delivered sources and no output (JupyterLab saves its own metadata on mere opening), is ours to replace. Any other file (an
+edit, a saved output) is the learner's: a newer version comes beside it, once.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def _deliver(made: NotebookNode, target: Path, record: dict, today: date) -> Del
     elif (there := target.read_bytes()) == content:
         _remember(record, content, source)
         return Delivery(target, "kept")
-    elif _hash(there) in record["files"]:
+    elif _hash(there) in record["files"] or _only_opened(there, record["sources"]):
         action, place = "updated", target
     elif is_new and _source_of(there) != source:
         action, place = "beside", _free_name(target, today)
@@ -82,6 +83,14 @@ def _source_of(content: bytes) -> str | None:
         return source_hash(json.loads(content))
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _only_opened(content: bytes, sources: list[str]) -> bool:
+    """Whether a stored notebook holds delivered sources and nothing that running or editing leaves behind."""
+    if _source_of(content) not in sources:
+        return False
+    cells = json.loads(content)["cells"]
+    return not any(cell.get("outputs") or cell.get("execution_count") or cell.get("attachments") for cell in cells)
 
 
 def _free_name(target: Path, today: date) -> Path:

@@ -19,6 +19,7 @@ def arguments(folder: Path, lesson: str | None, port: int, browser: bool, token:
         f"--IdentityProvider.token={token}",  # wins over a configuration of the user's that turns the token off
         "--PasswordIdentityProvider.hashed_password=",
         "--ServerApp.allow_remote_access=False",
+        "--ServerApp.log_level=WARN",  # the address stays in sight
     ]
     if not browser:
         given.append("--ServerApp.open_browser=False")

@@ -54,7 +54,7 @@ def run(lesson: Lesson, variant: Variant = "solution", profile: str | None = Non
     """Execute every cell of a lesson and report. profile: for FMLAB_PROFILE, default as it is.
 
     offline: close every socket but loopback. pages: viewers add what an HTML page of them needs. folder: where it runs and keeps
-    its progress.json, default a temporary one, so that the learner's is untouched. progress: called with cells done and cells in all.
+    its progress.json, default a temporary one: the learner's is not touched. progress: called with cells done and cells in all.
     patience: seconds that one cell may take.
     """
     with TemporaryDirectory() as temporary, _memory() as memory:

@@ -32,7 +32,7 @@ def _liver(canvas: Canvas, person: Person, room: Tensor, field: Tensor) -> None:
     x, y, z = canvas.at(box)
     z = z - person.descent
     reach = -66 * size + rng.normal(0, 8)  # how far the left lobe goes
-    edge = 115 - 76 * size + rng.normal(0, 5)  # z of the lower right edge
+    edge = 113 - 76 * size + rng.normal(0, 5)  # z of the lower right edge
     slope = 0.42 + rng.normal(0, 0.025)
     visceral = edge + slope * (118 - x) - 0.30 * (y - 10) + 4 * field[box]
     shape = (visceral - z) * 0.78
@@ -63,7 +63,7 @@ def kidney_centre(person: Person, side: int) -> np.ndarray:
 
 
 def _kidney(canvas: Canvas, person: Person, side: int, room: Tensor) -> None:
-    """Cortex, pyramids of medulla round the sinus, and the sinus's fat at the hilum. side: -1 left, 1 right."""
+    """A capsule of fat, cortex, pyramids of medulla round the sinus, and urine in the renal pelvis. side: -1 left, 1 right."""
     name = "left" if side < 0 else "right"
     rng = person.rng(f"kidney {name}")
     size = 0.99 * person.organ_size(name, 0.04)
@@ -76,6 +76,10 @@ def _kidney(canvas: Canvas, person: Person, side: int, room: Tensor) -> None:
     u, v, w = (x * float(r[0]) + y * float(r[1]) + z * float(r[2]) for r in frame)
     u = -u * side + 0.0045 * w.square() - 4  # u points to the hilum, and the poles bend round it
     shape = ellipsoid((u, v, w), (0, 0, 0), (31 * size, 26.5 * size, 57 * size))
+    capsule = np.clip(2.5 + 55 * (person.visceral - 1) + rng.normal(0, 1.5), 0.5, 9)  # mm of perirenal fat
+    folds = 2.5 * Waves(rng, 12, 40, 90)(*canvas.axes)[box]
+    canvas.paint(box, torch.maximum(shape - capsule - folds, room[box]), "body", "visceral_fat")
+    canvas.layer()
     sinus = ellipsoid((u, v, w), (17, 0, 0), (19 * size, 9 * size, 23 * size))
     shape = smooth_max(shape, -sinus - 1.5, 4)
     organ = f"kidney_{name}"
@@ -84,7 +88,7 @@ def _kidney(canvas: Canvas, person: Person, side: int, room: Tensor) -> None:
     lobes = 0.5 + 0.5 * torch.cos(turn * 7 + 2 * torch.sin(v / 9 + float(rng.uniform(0, 6))))
     medulla = torch.maximum(shape + 6.0, 1.2 - (sinus.clamp(max=12))) + 4.5 * (0.55 - lobes)
     canvas.paint(box, medulla, f"kidney_medulla_{name}", "kidney_medulla", within=organ)
-    canvas.paint(box, torch.maximum(ellipsoid((u, v, w), (10, 0, 0), (8, 5, 14)), 0 * u), None, "urine")
+    canvas.paint(box, ellipsoid((u, v, w), (14, 0, 0), (9, 4, 10)), None, "urine")  # renal pelvis
 
 
 def paint_retroperitoneum(canvas: Canvas, person: Person, body: Trunk) -> None:

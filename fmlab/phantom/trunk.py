@@ -112,12 +112,9 @@ def _fat_planes(canvas: Canvas, person: Person, body: Trunk) -> None:
     """Fat between the muscles of wall, pelvis and thighs: bands of a smooth random field, wider with age and fat."""
     x, y, z = canvas.points
     field = Waves(person.rng("fat planes"), 16, 70, 170)(*canvas.axes)
-    grain = Waves(person.rng("marbling"), 24, 16, 40)(*canvas.axes)
     thick = 0.02 + 0.0015 * person.fat + 0.0006 * (person.age - 50)
     streak = (field.abs() - thick) * 20
     low = ((-z - 30) / 60).clamp(0, 1)
     streak = streak + 6 * (1 - low) * (body.cavity < 30)
     edge = body.muscle + 3
     canvas.paint(EVERYTHING, torch.maximum(torch.maximum(streak, edge), -body.cavity), None, "visceral_fat")
-    speck = (-10 - 0.5 * (person.age - 40)) * (grain > 0.9)  # specks of fat inside the muscle, more with age
-    canvas.hu += (speck * (body.muscle < -3)).float()

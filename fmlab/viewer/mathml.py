@@ -1,4 +1,4 @@
-"""Formulas without MathJax: TeX in notebooks becomes MathML, which browsers draw by themselves; and nbconvert without its CDNs."""
+"""Formulas without MathJax: TeX becomes MathML, which browsers draw by themselves; and nbconvert without its CDNs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 _TEMPLATE = """{%- extends 'index.html.j2' -%}
 {%- block html_head_js -%}
 <meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; font-src data:; script-src 'unsafe-inline'; frame-src 'self'">
+ content="default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; font-src data:;
+ script-src 'unsafe-inline'; frame-src 'self'">
 {%- endblock -%}
 {%- block jupyter_widgets -%}{%- endblock -%}
 {%- block html_head_js_mathjax -%}{%- endblock -%}

@@ -16,7 +16,7 @@ from fmlab.errors import ScanError
 
 @dataclass(frozen=True)
 class Plane:
-    """axis: the voxel axis that scrolling moves along. u, v: axes along the screen's columns and rows. marks: left, right, top, bottom."""
+    """axis: scrolled through. u, v: along the screen's columns and rows. marks: at the left, right, top, bottom edge."""
 
     axis: int
     u: int
@@ -25,7 +25,8 @@ class Plane:
 
 
 PLANES = {"axial": Plane(2, 0, 1, "RLAP"), "coronal": Plane(1, 0, 2, "RLSI"), "sagittal": Plane(0, 1, 2, "APSI")}
-WINDOWS = {"soft tissue": (40.0, 400.0), "lung": (-600.0, 1500.0), "bone": (400.0, 1800.0), "liver": (60.0, 160.0)}  # centre, width in HU
+# (centre, width) in HU
+WINDOWS = {"soft tissue": (40.0, 400.0), "lung": (-600.0, 1500.0), "bone": (400.0, 1800.0), "liver": (60.0, 160.0)}
 
 
 def plane_named(name: str) -> Plane:

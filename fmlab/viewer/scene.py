@@ -104,12 +104,12 @@ def _label_array(volume: Volume, labels: Labels, name: str) -> np.ndarray:
         if labels.labels is None:
             raise ScanError(f"The volume given as {name!r} has no labels to show; read it with labels=... or leave it out.")
         if not same_grid(volume.shape, volume.affine, labels.shape, labels.affine):
-            raise ScanError(f"The labels {name!r} lie on another grid than the image; bring them over by volume.with_labels(...).")
+            raise ScanError(f"The labels {name!r} lie on another grid than the image; use volume.with_labels(...).")
         labels = labels.labels
     array = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else np.asarray(labels)
     array = array[0] if array.ndim == 4 and array.shape[0] == 1 else array
     if array.shape != tuple(volume.shape):
-        raise ScanError(f"The labels {name!r} have shape {array.shape} and the image {tuple(volume.shape)}; resample them to its grid.")
+        raise ScanError(f"The labels {name!r} have shape {array.shape}, the image {tuple(volume.shape)}; resample them to it.")
     if array.dtype.kind == "f" and (array == np.round(array)).all():
         array = array.astype(np.int64)
     if array.dtype.kind not in "biu":

@@ -1,4 +1,4 @@
-"""Pages without a kernel: the viewer in a self-contained <iframe>, and executed notebooks as HTML that asks the network for nothing.
+"""Pages without a kernel: the viewer in a self-contained <iframe>, and executed notebooks as HTML that loads nothing.
 
 How a runner gets scrollable viewers into its page: it executes the notebook with the environment variable FMLAB_HTML=1, which
 makes each displayed viewer add its <iframe> to the output under the private type ``MIME``; ``notebook_to_html`` puts that in the
@@ -41,14 +41,15 @@ def spec(scene: Scene, height: int, tools: bool) -> dict[str, object]:
     entries = [{"code": e.code, "id": e.id, "name": e.name, "colour": list(e.colour), "ml": [_millilitres(v) for v in e.ml]}
                for e in scene.entries]
     return {
-        "shape": list(scene.shape), "spacing": list(scene.spacing), "affine": scene.affine.tolist(), "thick": slab_thickness(scene.shape),
-        "slope": scene.slope, "intercept": scene.intercept, "unit": scene.unit, "title": scene.title, "layers": list(scene.layers),
-        "structures": entries, "windows": {k: list(v) for k, v in scene.windows.items()}, "note": scene.note, "height": height,
+        "shape": list(scene.shape), "spacing": list(scene.spacing), "affine": scene.affine.tolist(),
+        "thick": slab_thickness(scene.shape), "slope": scene.slope, "intercept": scene.intercept, "unit": scene.unit,
+        "title": scene.title, "layers": list(scene.layers), "structures": entries,
+        "windows": {k: list(v) for k, v in scene.windows.items()}, "note": scene.note, "height": height,
         "tools": tools}
 
 
 def iframe(scene: Scene, state: dict[str, object], height: int, title: str, megabytes: float = 2.4) -> str:
-    """An <iframe> whose srcdoc holds voxels, state, script and style; the voxels are made fewer if they do not fit, and a note says so."""
+    """An <iframe> whose srcdoc holds voxels, state, script and style; voxels that do not fit are merged, and a note says so."""
     small, slabs = shrink(scene, int(megabytes * 1e6))
     state = {**state, "cursor": _same_place(state["cursor"], scene, small), "tool": "look"}
     state |= {"_spec": spec(small, height, tools=False), "_first": slabs, "points": [], "box": {}, "scribble": []}
@@ -60,7 +61,7 @@ def iframe(scene: Scene, state: dict[str, object], height: int, title: str, mega
 
 
 def embed(notebook: NotebookNode) -> NotebookNode:
-    """A copy whose outputs need no kernel: viewers become their <iframe>, other widgets their own fallback, LaTeX becomes MathML."""
+    """A copy whose outputs need no kernel: viewers become their <iframe>, other widgets their fallback, LaTeX MathML."""
     page = copy.deepcopy(notebook)
     page.metadata.pop("widgets", None)
     for data in _outputs(page):

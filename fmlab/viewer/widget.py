@@ -17,10 +17,10 @@ from fmlab.viewer.scene import Labels, Scene, build_scene
 from fmlab.viewer.slabs import pack, slab_count, slab_thickness
 from fmlab.volume import Volume
 
-FIRST_BYTES = 2_000_000  # slabs that travel with the widget itself: a course-size scan is whole at once, even if the kernel is busy
+FIRST_BYTES = 2_000_000  # slabs that travel with the widget: a course-size scan is whole at once, even if the kernel is busy
 LAYOUTS = ("single", "side by side", "swipe")
-STATE = ("cursor", "plane", "window", "fill", "outline", "opacity", "hidden", "layout", "pair", "swipe", "tool", "sign", "points", "box",
-         "scribble")
+STATE = ("cursor", "plane", "window", "fill", "outline", "opacity", "hidden", "layout", "pair", "swipe", "tool", "sign", "points",
+         "box", "scribble")
 
 
 class Viewer(anywidget.AnyWidget):
@@ -30,8 +30,8 @@ class Viewer(anywidget.AnyWidget):
     window: (centre, width); a preset's name may be assigned. fill, outline, opacity, hidden (label ids): how labels look.
     layout: "single", "side by side" or "swipe"; pair: which two label maps; swipe: where they meet, 0 to 1.
     tool: "look", "point", "box" or "scribble"; sign: 1 or -1.
-    points: [{"plane", "sign", "ijk"}]. box: {"plane", "start", "stop"} ({} = none; image[start:stop]). scribble: [{"plane", "sign",
-    "ijk": [[i, j, k], ...]}].
+    points: [{"plane", "sign", "ijk"}]. box: {"plane", "start", "stop"} ({} = none; image[start:stop]).
+    scribble: [{"plane", "sign", "ijk": [[i, j, k], ...]}].
     """
 
     _esm = static.module()
@@ -75,7 +75,8 @@ class Viewer(anywidget.AnyWidget):
     def look(self) -> Look:
         """The present view, as the still figure needs it."""
         layers = () if not self.scene.layers else tuple(self.pair) if self.layout != "single" else (self.pair[0],)
-        return Look(self.plane, self.index, tuple(self.window), layers, frozenset(self.hidden), self.opacity, self.fill, self.outline)
+        hidden = frozenset(self.hidden)
+        return Look(self.plane, self.index, tuple(self.window), layers, hidden, self.opacity, self.fill, self.outline)
 
     def state(self) -> dict[str, object]:
         """What the browser needs to show this view again without a kernel."""
@@ -85,7 +86,8 @@ class Viewer(anywidget.AnyWidget):
         """Show only these structures (names as in the legend); with none, show all."""
         unknown = set(names) - {e.name for e in self.scene.entries}
         if unknown:
-            raise ScanError(f"The labels hold no {', '.join(sorted(unknown))}; they hold {', '.join(e.name for e in self.scene.entries)}.")
+            known = ", ".join(e.name for e in self.scene.entries)
+            raise ScanError(f"The labels hold no {', '.join(sorted(unknown))}; they hold {known or 'nothing'}.")
         self.hidden = [e.id for e in self.scene.entries if names and e.name not in names]
 
     def clear(self) -> None:
@@ -134,12 +136,13 @@ class Viewer(anywidget.AnyWidget):
     @t.validate("pair")
     def _pair_exists(self, proposal: dict) -> list[int]:
         if any(not 0 <= k < max(1, len(self.scene.layers)) for k in proposal["value"]):
-            raise ScanError(f"There is no such pair of label maps: {proposal['value']}; there are {len(self.scene.layers)}, from 0.")
+            raise ScanError(f"There is no pair {proposal['value']} of label maps; there are {len(self.scene.layers)}, from 0.")
         return proposal["value"]
 
     def _check_inside(self, axis: int, value: int) -> None:
         if not 0 <= value < self.scene.shape[axis]:
-            raise ScanError(f"Voxel {value} along axis {'xyz'[axis]} is outside the scan; it has 0 to {self.scene.shape[axis] - 1}.")
+            last = self.scene.shape[axis] - 1
+            raise ScanError(f"Voxel {value} along axis {'xyz'[axis]} is outside the scan; it has 0 to {last}.")
 
     @t.observe("cursor", "plane")
     def _index_follows(self, _: object) -> None:
@@ -158,7 +161,7 @@ def view(volume: Volume, labels: Labels | None = None, compare: Sequence[tuple[s
     """Look at a scan slice by slice; show it by making it a cell's last line.
 
     labels: shown instead of the volume's own; a tensor or array (X, Y, Z) or (1, X, Y, Z) of label ids or yes/no, or a Volume.
-    compare: further label maps, [(name, labels), ...], beside each other or under a swipe line. plane: axial, coronal or sagittal.
+    compare: further label maps, [(name, labels), ...], side by side or under a swipe line. plane: axial, coronal or sagittal.
     window: soft tissue, lung, bone, liver, auto, or (centre, width); scans without HU get auto. height: of the image, in pixels.
     tools: add points, box and scribble, for models that take prompts. index: first slice. show: only these structures.
 
@@ -182,7 +185,7 @@ def _start(scene: Scene) -> list[int]:
     middle = [n // 2 for n in scene.shape]
     if not scene.codes or scene.codes[0][:, :, middle[2]].any():
         return middle
-    kinds = [np.count_nonzero(np.bincount(scene.codes[0][:, :, k].ravel(order="K"), minlength=256)[1:]) for k in range(scene.shape[2])]
+    kinds = [len(np.unique(scene.codes[0][:, :, k])) - 1 for k in range(scene.shape[2])]
     best = np.flatnonzero(np.array(kinds) == max(kinds))
     return [*middle[:2], int(best[len(best) // 2]) if max(kinds) else middle[2]]
 

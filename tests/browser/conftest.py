@@ -49,7 +49,8 @@ def viewer(live: Page) -> Callable[[int], Locator]:
                       f"{name}.clear()")
         root = live.locator(".fm-viewer").nth(place)
         root.scroll_into_view_if_needed()
-        live.wait_for_function("(n) => document.querySelectorAll('.fm-viewer canvas')[n].dataset.painted === 'axial 15'", arg=place)
+        painted = "(n) => document.querySelectorAll('.fm-viewer canvas')[n].dataset.painted === 'axial 15'"
+        live.wait_for_function(painted, arg=place)
         return root
 
     return chosen

@@ -1,4 +1,4 @@
-"""Chromium and a JupyterLab server for the browser tests and for benchmarks/viewer.py; a small scan whose every pixel is known."""
+"""Chromium and JupyterLab for the browser tests and for benchmarks/viewer.py; a small scan whose every pixel is known."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ scan = Volume(image, np.diag([2.0, 2.0, 3.0, 1.0]), labels=labels, name="blocks"
 """
 CELLS = (SCAN, "plain = view(scan, height=320)\nplain",
          "pair = view(scan, compare=[('reader 1', labels), ('reader 2', other)], height=320)\npair",
-         "heard = []\ndrawn = view(scan, tools=True, height=320)\ndrawn.observe(lambda c: heard.append(len(c['new'])), 'points')\ndrawn",
+         "heard = []\ndrawn = view(scan, tools=True, height=320)\n"
+         "drawn.observe(lambda c: heard.append(len(c['new'])), 'points')\ndrawn",
          """import fmlab.viewer.slabs as slabs, fmlab.viewer.widget as widget
 slabs.THICK_VOXELS, widget.FIRST_BYTES = 40 * 32 * 3, 1   # three slices a slab, and only one slab travels with the widget
 late = view(scan, height=320)
@@ -54,7 +55,8 @@ def notebook(path: Path, cells: tuple[str, ...]) -> Path:
 def pixel(canvas: Locator, across: float, down: float) -> tuple[int, int, int]:
     """Colour of the canvas at fractions of its width and height, in the frame that is on the screen."""
     script = """(c, [x, y]) => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(
-        [...c.getContext("2d").getImageData(Math.round(x * (c.width - 1)), Math.round(y * (c.height - 1)), 1, 1).data.slice(0, 3)]))))"""
+        [...c.getContext("2d").getImageData(Math.round(x * (c.width - 1)), Math.round(y * (c.height - 1)), 1, 1).data].slice(0, 3)
+    ))))"""
     return tuple(canvas.evaluate(script, [across, down]))
 
 
@@ -78,8 +80,8 @@ class Lab:
         page.goto(f"{self.url}/lab/workspaces/{secrets.token_hex(4)}/tree/{path.relative_to(self.folder)}?token={self.token}")
         page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
         if run:
-            page.wait_for_function("() => window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
-                                   timeout=60_000)
+            status = "window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status"
+            page.wait_for_function(f"() => {status} === 'idle'", timeout=60_000)
             page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
         return page
 
@@ -90,7 +92,8 @@ class Lab:
             const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
             const future = kernel.requestExecute({ code });
             let text = "";
-            future.onIOPub = (m) => { text += m.content.text ?? (m.content.ename ? m.content.ename + ": " + m.content.evalue : ""); };
+            future.onIOPub = ({ content }) => {
+                text += content.text ?? (content.ename ? content.ename + ": " + content.evalue : ""); };
             await future.done;
             return text;
         }""", code).strip()
@@ -109,10 +112,12 @@ def jupyterlab(browser: Browser, home: Path) -> Iterator[Lab]:
     token, url = secrets.token_hex(16), f"http://127.0.0.1:{port}"
     environment = os.environ | {
         "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(home / "spaces"),
-        "JUPYTER_CONFIG_DIR": str(home / "config"), "JUPYTER_RUNTIME_DIR": str(home / "runtime"), "IPYTHONDIR": str(home / "ipython"),
+        "JUPYTER_CONFIG_DIR": str(home / "config"), "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "IPYTHONDIR": str(home / "ipython"),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")])), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}",
-               f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={work}", "--LabApp.expose_app_in_browser=True"]
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
+               f"--ServerApp.port={port}", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={work}",
+               "--LabApp.expose_app_in_browser=True"]
     with open(home / "log", "w") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:

@@ -8,6 +8,8 @@ import pytest
 from live_lab import Lab, pixel
 from playwright.sync_api import Locator, Page, expect
 
+from fmlab.vocabulary import colour
+
 pytestmark = pytest.mark.browser
 
 # Where things lie in the 320 px high axial picture of the 80 x 64 mm scan: fractions of the canvas, found from its own size.
@@ -41,8 +43,9 @@ def painted(canvas: Locator, text: str) -> None:
 def test_keys_move_through_slices_and_planes_and_the_kernel_follows(live, viewer):
     canvas = viewer(0).locator("canvas")
     canvas.focus()
-    for key, seen in (("ArrowDown", "axial 14"), ("ArrowUp", "axial 15"), ("PageUp", "axial 25"), ("End", "axial 29"), ("ArrowUp", "axial 29"),
-                      ("Home", "axial 0"), ("PageUp", "axial 10"), ("c", "coronal 16"), ("ArrowDown", "coronal 15"), ("s", "sagittal 20")):
+    for key, seen in (("ArrowDown", "axial 14"), ("ArrowUp", "axial 15"), ("PageUp", "axial 25"), ("End", "axial 29"),
+                      ("ArrowUp", "axial 29"), ("Home", "axial 0"), ("PageUp", "axial 10"), ("c", "coronal 16"),
+                      ("ArrowDown", "coronal 15"), ("s", "sagittal 20")):
         live.keyboard.press(key)
         painted(canvas, seen)
     assert kernel(live, "plain.plane, plain.cursor, plain.index") == ("sagittal", [20, 15, 10], 20)
@@ -157,7 +160,7 @@ def test_fill_outline_and_opacity(live, viewer):
     assert all(colour == (102, 102, 102) for colour in line)
     Lab.run(live, "plain.fill, plain.outline, plain.opacity = True, True, 1.0")
     live.wait_for_timeout(200)
-    assert pixel(canvas, *place(canvas, SPLEEN)) == ast.literal_eval(Lab.run(live, "from fmlab.vocabulary import colour\nprint(colour('spleen'))"))
+    assert pixel(canvas, *place(canvas, SPLEEN)) == colour("spleen")
     Lab.run(live, "plain.opacity = 0.35")
 
 
@@ -213,7 +216,8 @@ def test_points_by_mouse_and_keyboard_reach_python(live, viewer):
     live.keyboard.press("Shift+ArrowRight")  # one voxel to the patient's left
     live.keyboard.press("Shift+ArrowDown")
     live.keyboard.press("Enter")
-    assert kernel(live, "drawn.points") == [{"plane": "axial", "sign": 1, "ijk": [33, 25, 15]}, {"plane": "axial", "sign": -1, "ijk": [32, 24, 15]}]
+    assert kernel(live, "drawn.points") == [{"plane": "axial", "sign": 1, "ijk": [33, 25, 15]},
+                                            {"plane": "axial", "sign": -1, "ijk": [32, 24, 15]}]
     assert kernel(live, "heard")[-2:] == [1, 2]
     live.keyboard.press("u")
     assert len(kernel(live, "drawn.points")) == 1
@@ -259,7 +263,8 @@ def test_text_has_contrast_in_both_themes(live, viewer, dark):
     theme = "JupyterLab Dark" if dark else "JupyterLab Light"
     live.evaluate("(theme) => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
     live.wait_for_timeout(600)
-    colours = root.locator(".fm-help").evaluate("""(e) => { const own = getComputedStyle(e), back = getComputedStyle(e.closest('.fm-viewer'));
+    colours = root.locator(".fm-help").evaluate("""(e) => {
+        const own = getComputedStyle(e), back = getComputedStyle(e.closest('.fm-viewer'));
         return [own.color, back.backgroundColor, Number(own.opacity)]; }""")
     assert contrast(*colours) >= 4.5
     live.evaluate("() => window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })")

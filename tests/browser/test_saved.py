@@ -37,12 +37,13 @@ def scan() -> Volume:
 def executed(monkeypatch: pytest.MonkeyPatch, record: bool) -> nbformat.NotebookNode:
     """A notebook as it is after execution: a viewer's output, a formula's, another widget's."""
     monkeypatch.setenv(static.RECORD, "1" if record else "0")
-    data, metadata = view(scan(), height=300)._repr_mimebundle_()
+    data, _ = view(scan(), height=300)._repr_mimebundle_()
     v4 = nbformat.v4
-    outputs = [v4.new_output("display_data", data, metadata=metadata), v4.new_output("display_data", {"text/latex": r"$\sqrt{2}$"}),
-               v4.new_output("display_data", {static.WIDGET: {"model_id": "0" * 32, "version_major": 2}, "text/plain": "IntSlider(value=3)"})]
+    slider = {static.WIDGET: {"model_id": "0" * 32, "version_major": 2}, "text/plain": "IntSlider(value=3)"}
+    outputs = [v4.new_output("display_data", one) for one in (data, {"text/latex": r"$\sqrt{2}$"}, slider)]
     named = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}, "widgets": {"a": {}}}
-    return v4.new_notebook(cells=[v4.new_markdown_cell(FORMULAS), v4.new_code_cell("view(scan)", outputs=outputs)], metadata=named)
+    cells = [v4.new_markdown_cell(FORMULAS), v4.new_code_cell("view(scan)", outputs=outputs)]
+    return v4.new_notebook(cells=cells, metadata=named)
 
 
 def test_a_reopened_notebook_shows_the_figure_with_alt_text(lab: Lab, monkeypatch):

@@ -236,6 +236,19 @@ def test_saved_outputs_are_the_learners_too(source, tmp_path):
     assert "42" in first.path.read_text()
 
 
+def test_a_notebook_that_was_only_opened_is_updated_like_an_untouched_one(source, tmp_path):
+    course = tmp_path / "c"
+    (first,) = deliver((read(source),), course, DAY)
+    made = nbformat.read(first.path, as_version=4)
+    made.metadata.language_info.version = "3.12"  # JupyterLab writes this when the kernel answers
+    nbformat.write(made, first.path)
+    assert deliver(change(source, "thrice"), course, DAY)[0].action == "updated"
+    made = nbformat.read(first.path, as_version=4)
+    made.cells[-1].execution_count = 1  # it was run: this may be all that a cell without output leaves
+    nbformat.write(made, first.path)
+    assert deliver(change(source, "four times"), course, DAY)[0].action == "beside"
+
+
 def test_a_taken_over_new_version_is_updated_again(source, tmp_path):
     course = tmp_path / "c"
     (first,) = deliver((read(source),), course, DAY)

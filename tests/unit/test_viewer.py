@@ -175,7 +175,8 @@ def test_alt_text_says_what_is_seen():
 def test_the_figure_has_true_aspect_and_the_structures_colours():
     viewer = view(scan(), index=3)
     bundle, _ = viewer._repr_mimebundle_()
-    figure = re.fullmatch(r'<figure><img alt="(.+?)" src="data:image/png;base64,(.+?)"><figcaption>.*</figcaption></figure>', bundle["text/html"])
+    pattern = r'<figure><img alt="(.+?)" src="data:image/png;base64,(.+?)"><figcaption>.*</figcaption></figure>'
+    figure = re.fullmatch(pattern, bundle["text/html"])
     assert html.unescape(figure[1]) == viewer.alt
     image = Image.open(io.BytesIO(base64.b64decode(figure[2])))
     assert image.width / image.height == pytest.approx(20 * 2 / (16 * 1.5), rel=0.01)
@@ -224,7 +225,8 @@ def test_the_kernel_answers_for_slabs_and_ignores_nonsense(monkeypatch):
     viewer = view(scan())
     sent = []
     monkeypatch.setattr(Viewer, "send", lambda self, content, buffers: sent.append((content, buffers)))
-    for message in ({"type": "want", "slab": 2}, {"type": "want", "slab": 3}, {"type": "want"}, {"type": "want", "slab": "1"}, {}):
+    nonsense = ({"type": "want", "slab": 3}, {"type": "want"}, {"type": "want", "slab": "1"}, {"slab": 1}, {})
+    for message in ({"type": "want", "slab": 2}, *nonsense):
         viewer._answer(viewer, message, [])
     assert [content for content, _ in sent] == [{"type": "slab", "slab": 2}]
     assert np.array_equal(unpack(sent[0][1][0], SHAPE, 1)[0], viewer.scene.values[:, :, 10:])

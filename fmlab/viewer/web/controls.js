@@ -97,16 +97,18 @@ class Controls {
 
   promptFields() {
     const act = (label, click) => make("button", { type: "button", click }, label);
-    const ends = make("span", { class: "fm-group" }, act("Undo", () => this.view.prompts.undo()), act("Clear", () => this.view.prompts.clear()));
+    const { prompts } = this.view;
+    const ends = make("span", { class: "fm-group" }, act("Undo", () => prompts.undo()), act("Clear", () => prompts.clear()));
     const sign = this.choice("Sign of the prompt", { 1: "+ this", "-1": "− not this" }, "sign");
     return make("span", { class: "fm-group fm-loose" }, this.choice("Prompt", TOOLS, "tool"), sign, ends);
   }
 
   legend() {
-    const all = (hidden) => make("button", { type: "button", click: () => this.view.set({ hidden: hidden() }) }, hidden().length ? "None" : "All");
+    const switched = (text, hidden) => make("button", { type: "button", click: () => this.view.set({ hidden }) }, text);
     const ids = this.view.spec.structures.map((s) => s.id);
     const rows = this.view.spec.structures.map(({ id, name, colour, ml }) => {
-      const change = (e) => this.view.set({ hidden: this.view.get("hidden").filter((k) => k !== id).concat(e.target.checked ? [] : [id]) });
+      const others = () => this.view.get("hidden").filter((k) => k !== id);
+      const change = (e) => this.view.set({ hidden: e.target.checked ? others() : [...others(), id] });
       const node = make("input", { type: "checkbox", change });
       this.refreshers.push(() => (node.checked = !this.view.get("hidden").includes(id)));
       const swatch = make("span", { class: "fm-swatch", style: `background: rgb(${colour})` });
@@ -114,10 +116,11 @@ class Controls {
       this.refreshers.push(() => (volume.textContent = this.view.stage.layersShown().map((k) => ml[k]).join(" | ")));
       return make("label", { class: "fm-row" }, node, swatch, make("span", { class: "fm-name" }, ...breakable(name)), volume);
     });
-    const head = make("div", { class: "fm-head" }, make("b", {}, "Structures"), make("span", { class: "fm-ml" }, "ml"), all(() => []));
-    if (ids.length) head.append(all(() => ids));
+    const [title, unit] = [make("b", {}, "Structures"), make("span", { class: "fm-ml" }, "ml")];
+    const head = make("div", { class: "fm-head" }, title, unit, switched("All", []), switched("None", ids));
     const style = make("div", { class: "fm-head" }, this.tick("Fill", "fill"), this.tick("Outline", "outline"));
     const list = make("div", { class: "fm-rows" }, ...rows);
-    return make("div", { class: "fm-legend", role: "group", "aria-label": "Labels" }, style, this.range("Opacity", "opacity"), head, list);
+    const opacity = this.range("Opacity", "opacity");
+    return make("div", { class: "fm-legend", role: "group", "aria-label": "Labels" }, style, opacity, head, list);
   }
 }

@@ -55,8 +55,9 @@ function edges(codes, w, h, shown) {
 }
 
 /** Text that stays readable on any grey: light letters with a dark rim. */
-function write(ctx, text, x, y, align = "center", baseline = "middle") {
-  Object.assign(ctx, { textAlign: align, textBaseline: baseline, lineWidth: 3, strokeStyle: "rgba(0,0,0,.8)", fillStyle: "#f5f5f5" });
+function write(ctx, text, x, y, align = "center") {
+  Object.assign(ctx, { textAlign: align, textBaseline: "middle", lineWidth: 3 });
+  Object.assign(ctx, { strokeStyle: "rgba(0,0,0,.8)", fillStyle: "#f5f5f5" });
   ctx.strokeText(text, x, y);
   ctx.fillText(text, x, y);
 }

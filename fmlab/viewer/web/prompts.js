@@ -42,6 +42,7 @@ class Prompts {
     const [plane, sign, pending] = [this.stage.get("plane"), this.stage.get("sign"), this.stage.pending];
     this.stage.pending = null;
     if (pending?.kind === "box") this.change({ box: boxed(pending.from, ijk, plane) });
-    if (pending?.kind === "scribble") this.change({ scribble: [...this.stage.get("scribble"), { plane, sign, ijk: pending.path }] });
+    if (pending?.kind !== "scribble") return;
+    this.change({ scribble: [...this.stage.get("scribble"), { plane, sign, ijk: pending.path }] });
   }
 }

@@ -73,7 +73,7 @@ class Store {
     return ijk[0] * this.step[0] + ijk[1] * this.step[1] + ijk[2] * this.step[2];
   }
 
-  /** One slice of `source` into `out`, in screen order (rows from the top, columns from the left); through `table` if there is one. */
+  /** One slice of `source` into `out`, rows from the top and columns from the left; through `table` if there is one. */
   cut(source, plane, index, out, table) {
     const { axis, u, v } = PLANES[plane];
     const [w, h, step] = [this.spec.shape[u], this.spec.shape[v], this.step[u]];

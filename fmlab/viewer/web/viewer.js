@@ -11,8 +11,9 @@ class View {
     const redraw = () => this.draw();
     this.canvas = make("canvas", {
       tabindex: 0, role: "application", "aria-label": `${this.spec.title}: slice viewer`, "aria-roledescription": "slice viewer",
-      keydown: (e) => this.key(e), pointerdown: (e) => this.down(e), pointermove: (e) => this.hover(e), pointerup: (e) => this.up(e),
-      contextmenu: (e) => (e.preventDefault(), e.stopPropagation()), wheel: (e) => this.wheel(e), focus: redraw, blur: redraw,
+      keydown: (e) => this.key(e), wheel: (e) => this.wheel(e), focus: redraw, blur: redraw,
+      pointerdown: (e) => this.down(e), pointermove: (e) => this.hover(e), pointerup: (e) => this.up(e),
+      contextmenu: (e) => (e.preventDefault(), e.stopPropagation()),
     });
     this.canvas.style.height = this.spec.height + "px";
     this.stage = new Stage(model, store, this.canvas);
@@ -47,7 +48,7 @@ class View {
     queueMicrotask(() => ((this.saving = false), this.model.save_changes()));
   }
 
-  /** Paint once for all changes of an event: at its end, so that the coming frame has it, or with the next frame if this one is used. */
+  /** Paint once for all changes of an event, at its end: for the coming frame, or the next if this has its picture. */
   draw() {
     if (this.waiting) return;
     this.waiting = true;
@@ -62,7 +63,8 @@ class View {
 
   build() {
     const several = this.spec.layers.length > 1;
-    const tools = make("div", { class: "fm-bar", role: "toolbar", "aria-label": "View" }, this.controls.planeButtons(), this.controls.windowFields());
+    const fields = [this.controls.planeButtons(), this.controls.windowFields()];
+    const tools = make("div", { class: "fm-bar", role: "group", "aria-label": "View" }, ...fields);
     if (several) tools.append(this.controls.compareFields());
     if (this.spec.tools) tools.append(this.controls.promptFields());
     this.slider = make("input", {

@@ -1,0 +1,59 @@
+"""The quiz in a real JupyterLab: answered by keyboard alone, and still readable when the saved notebook is reopened without a kernel."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "browser"))
+live_lab = pytest.importorskip("live_lab")
+
+CELL = "import os\nos.environ['FMLAB_COURSE'] = os.getcwd()\nfrom fmlab.lessons import quiz\nquiz('00-q1')"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    if not Path(live_lab.CHROMIUM).exists():
+        pytest.skip(f"{live_lab.CHROMIUM} is not installed; .ci/run installs it")
+    with live_lab.chromium() as browser, live_lab.jupyterlab(browser, tmp_path_factory.mktemp("quiz")) as lab:
+        page = lab.open(live_lab.notebook(lab.folder / "quiz.ipynb", (CELL,)))
+        page.wait_for_selector(".jp-OutputArea-output button", timeout=60_000)
+        page.lab_folder, page.lab = lab.folder, lab
+        yield page
+
+
+@pytest.mark.parametrize("key", ["Enter", "Space"])
+def test_answered_by_keyboard(page, key):
+    buttons = page.locator(".jp-OutputArea-output button")
+    cells = page.locator(".jp-Cell").count()
+    place = 0 if key == "Enter" else 1
+    buttons.nth(place).focus()
+    page.keyboard.press(key)
+    words = "the error is the same" if place == 0 else "nearly all surface. Compare"
+    page.wait_for_function("words => document.querySelector('.jp-OutputArea-output').innerText.includes(words)", arg=words, timeout=15_000)
+    assert page.locator(".jp-Cell").count() == cells
+    assert (page.lab_folder / "progress.json").is_file()
+
+
+def test_tab_leads_from_option_to_option(page):
+    page.locator(".jp-OutputArea-output button").nth(0).focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.innerText.trim()") == "2"
+
+
+def test_reopened_without_its_kernel_it_can_still_be_read(page, tmp_path, monkeypatch):
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
+    path = live_lab.notebook(page.lab_folder / "saved.ipynb", (CELL,))
+    made = nbformat.read(path, as_version=4)
+    NotebookClient(made, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    nbformat.write(made, path)
+    again = page.lab.open(path, run=False)
+    again.wait_for_selector(".jp-OutputArea-output details", timeout=60_000)
+    again.locator(".jp-OutputArea-output summary").nth(1).click()
+    assert "nearly all surface" in again.locator(".jp-OutputArea-output details").nth(1).inner_text()
+    assert "not found" not in again.locator(".jp-OutputArea-output").first.inner_text().lower()
