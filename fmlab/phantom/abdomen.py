@@ -32,7 +32,7 @@ def _liver(canvas: Canvas, person: Person, room: Tensor, field: Tensor) -> None:
     x, y, z = canvas.at(box)
     z = z - person.descent
     reach = -66 * size + rng.normal(0, 8)  # how far the left lobe goes
-    edge = 113 - 76 * size + rng.normal(0, 5)  # z of the lower right edge
+    edge = 110 - 76 * size + rng.normal(0, 5)  # z of the lower right edge
     slope = 0.42 + rng.normal(0, 0.025)
     visceral = edge + slope * (118 - x) - 0.30 * (y - 10) + 4 * field[box]
     shape = (visceral - z) * 0.78

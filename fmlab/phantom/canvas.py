@@ -21,23 +21,28 @@ EVERYTHING: Box = (slice(None), slice(None), slice(None))
 
 
 class Waves:
-    """Smooth random functions of position: sums of separable cosines, the same at every voxel size.
+    """Smooth random functions of position: sums of plane waves in all directions, the same at every voxel size.
 
-    count: cosines in a sum. shortest, longest: wavelengths in mm. A field has zero mean and unit variance over space.
+    count: waves in a sum. shortest, longest: wavelengths in mm. A field has zero mean and unit variance over space.
     """
 
     def __init__(self, rng: np.random.Generator, count: int, shortest: float, longest: float):
-        length = np.exp(rng.uniform(np.log(shortest), np.log(longest), (3, count)))
-        self.wavenumber = 2 * np.pi / length
-        self.phase = rng.uniform(0, 2 * np.pi, (3, count))
-        self.weight = np.sqrt(8.0 / count) * np.where(rng.random(count) < 0.5, -1, 1)
+        direction = rng.normal(size=(3, count))
+        length = np.exp(rng.uniform(np.log(shortest), np.log(longest), count))
+        self.wavenumber = 2 * np.pi / length * direction / np.linalg.norm(direction, axis=0)
+        self.phase = rng.uniform(0, 2 * np.pi, count)
 
     def __call__(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        """Values on the grid spanned by three 1-D world axes (mm): (X, Y, Z)."""
-        waves = [np.cos(np.outer(k, axis.cpu().numpy()) + f[:, None]) for k, f, axis in zip(self.wavenumber, self.phase, (x, y, z))]
-        wx, wy, wz = (torch.as_tensor(w, dtype=torch.float64, device=x.device) for w in waves)
-        wx = wx * torch.as_tensor(self.weight, device=x.device)[:, None]
-        return (wx.T @ (wy[:, :, None] * wz[:, None, :]).flatten(1)).reshape(len(x), len(y), len(z))
+        """Values on the grid spanned by three 1-D world axes (mm): (X, Y, Z).
+
+        cos(a + b + c) falls apart into products of functions of one axis each, so that a wave costs two matrix products.
+        """
+        a, b, c = (torch.as_tensor(np.outer(k, axis.cpu().numpy()), device=x.device) for k, axis in zip(self.wavenumber, (x, y, z)))
+        c = c + torch.as_tensor(self.phase, device=x.device)[:, None]
+        cos_bc = b.cos()[:, :, None] * c.cos()[:, None] - b.sin()[:, :, None] * c.sin()[:, None]
+        sin_bc = b.sin()[:, :, None] * c.cos()[:, None] + b.cos()[:, :, None] * c.sin()[:, None]
+        field = a.cos().T @ cos_bc.flatten(1) - a.sin().T @ sin_bc.flatten(1)
+        return (field * (2 / len(self.phase)) ** 0.5).reshape(len(x), len(y), len(z))
 
 
 class Canvas:

@@ -18,6 +18,7 @@ from fmlab.viewer.slabs import pack, slab_count, slab_thickness
 from fmlab.volume import Volume
 
 FIRST_BYTES = 2_000_000  # slabs that travel with the widget: a course-size scan is whole at once, even if the kernel is busy
+FILLING = ("body", "subcutaneous_fat", "muscle")
 LAYOUTS = ("single", "side by side", "swipe")
 STATE = ("cursor", "plane", "window", "fill", "outline", "opacity", "hidden", "layout", "pair", "swipe", "tool", "sign", "points",
          "box", "scribble")
@@ -163,7 +164,8 @@ def view(volume: Volume, labels: Labels | None = None, compare: Sequence[tuple[s
     labels: shown instead of the volume's own; a tensor or array (X, Y, Z) or (1, X, Y, Z) of label ids or yes/no, or a Volume.
     compare: further label maps, [(name, labels), ...], side by side or under a swipe line. plane: axial, coronal or sagittal.
     window: soft tissue, lung, bone, liver, auto, or (centre, width); scans without HU get auto. height: of the image, in pixels.
-    tools: add points, box and scribble, for models that take prompts. index: first slice. show: only these structures.
+    tools: add points, box and scribble, for models that take prompts. index: first slice.
+    show: only these structures; by default all but the tissue that fills the rest (fat, muscle, other), which the legend can add.
 
     Raises ScanError if labels lie on another grid, or a name is unknown.
     """
@@ -176,8 +178,13 @@ def view(volume: Volume, labels: Labels | None = None, compare: Sequence[tuple[s
     viewer.plane = plane
     if index is not None:
         viewer.index = index
-    viewer.show(*show)
+    viewer.show(*(show or _organs(scene)))
     return viewer
+
+
+def _organs(scene: Scene) -> list[str]:
+    """What is shown at first: not the tissue between the organs, which would paint the whole body."""
+    return [e.name for e in scene.entries if e.name not in FILLING]
 
 
 def _start(scene: Scene) -> list[int]:

@@ -1,4 +1,4 @@
-"""The quiz in a real JupyterLab: answered by keyboard alone, and still readable when the saved notebook is reopened without a kernel."""
+"""The quiz in a real JupyterLab: answered by keyboard alone, and still readable in a saved notebook without its kernel."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def test_answered_by_keyboard(page, key):
     buttons.nth(place).focus()
     page.keyboard.press(key)
     words = "the error is the same" if place == 0 else "nearly all surface. Compare"
-    page.wait_for_function("words => document.querySelector('.jp-OutputArea-output').innerText.includes(words)", arg=words, timeout=15_000)
+    said = "words => document.querySelector('.jp-OutputArea-output').innerText.includes(words)"
+    page.wait_for_function(said, arg=words, timeout=15_000)
     assert page.locator(".jp-Cell").count() == cells
     assert (page.lab_folder / "progress.json").is_file()
 

