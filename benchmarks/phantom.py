@@ -18,7 +18,9 @@ SHAPE = (96, 80, 112)
 def seconds(seed: int, device: str) -> float:
     """Time for one body on one device, transfers of the labels for tidying included."""
     person = draw(seed)
-    axes = tuple((torch.arange(n, dtype=torch.float64, device=device) - n / 2 + 0.5) * 4.0 + shift for n, shift in zip(SHAPE, (0, 0, 64)))
+    axes = tuple(
+        (torch.arange(n, dtype=torch.float64, device=device) - n / 2 + 0.5) * 4.0 + shift for n, shift in zip(SHAPE, (0, 0, 64))
+    )
     start = time.perf_counter()
     canvas = paint(person, axes, "portal")
     tidy(canvas.label)
@@ -32,5 +34,7 @@ if __name__ == "__main__":
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
         seconds(99, device)  # imports and first allocations
         times = [seconds(seed, device) for seed in range(10)]
-        print(f"{device}: median {statistics.median(times):.2f} s, slowest {max(times):.2f} s "
-              f"({torch.get_num_threads()} threads, {SHAPE[0]} x {SHAPE[1]} x {SHAPE[2]})")
+        print(
+            f"{device}: median {statistics.median(times):.2f} s, slowest {max(times):.2f} s "
+            f"({torch.get_num_threads()} threads, {SHAPE[0]} x {SHAPE[1]} x {SHAPE[2]})"
+        )

@@ -1,4 +1,7 @@
-"""Prints the realism table of fmlab/phantom/README.md: the real CT beside 24 phantoms. Needs ``fmlab data get totalsegmentator-ct``."""
+"""Prints the realism table of fmlab/phantom/README.md: the real CT beside 24 phantoms.
+
+Needs the real CT: ``fmlab data get totalsegmentator-ct``.
+"""
 
 from fmlab.cohorts import load
 from fmlab.phantom.realism import compare, table

@@ -1,4 +1,7 @@
-"""The pictures of the READMEs: ``python data_scripts/make_pictures.py`` (the real CT must be in the cache: fmlab data get totalsegmentator-ct)."""
+"""The pictures of the READMEs: ``python data_scripts/make_pictures.py``.
+
+The real CT must be in the cache: ``fmlab data get totalsegmentator-ct``.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ TISSUE = (0, 1, 2, 3)  # outside, other tissue, fat, muscle: not coloured
 
 
 def slice_rgb(scan: Volume, axis: int, index: int, colour: bool) -> np.ndarray:
-    """One slice as a radiologist sees it (patient's right on the left), soft tissue window, labels blended in; (rows, columns, 3)."""
+    """One slice (rows, columns, 3), patient's right on the left, soft tissue window, labels blended in."""
     image = scan.image[0].numpy().take(index, axis).T[::-1, ::-1]
     grey = np.clip((image + 160) / 400, 0, 1)[..., None].repeat(3, -1)
     if not colour:
@@ -50,7 +53,12 @@ def at(body: Volume, *millimetres: float) -> tuple[int, int, int]:
 
 
 if __name__ == "__main__":
-    bodies = [(f"phantom, seed {seed}, centre {centre}", phantom.sample(seed, centre, 2.0, field_of_view=view))
-              for seed, centre, view in ((13, "C", "abdomen"), (7, "A", "abdomen"), (6, "E", "torso"))]
+    bodies = [
+        (f"phantom, seed {seed}, centre {centre}", phantom.sample(seed, centre, 2.0, field_of_view=view))
+        for seed, centre, view in ((13, "C", "abdomen"), (7, "A", "abdomen"), (6, "E", "torso"))
+    ]
     rows = [(title, body, at(body, -40, 105, 10)) for title, body in bodies]
-    panel([("real CT (TotalSegmentator's example)", cohorts.load("totalsegmentator-ct"), (32, 78, 46)), *rows], FOLDER / "bodies.png")
+    panel(
+        [("real CT (TotalSegmentator's example)", cohorts.load("totalsegmentator-ct"), (32, 78, 46)), *rows],
+        FOLDER / "bodies.png",
+    )

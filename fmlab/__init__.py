@@ -1,7 +1,7 @@
 """fmlab: a course that runs, on foundation models for medical image segmentation.
 
-``fmlab.view(volume)`` looks at a scan, ``fmlab.Volume.read(path)`` reads one, ``fmlab.phantom.sample(seed)`` makes one. The folders are
-the course's map; start with ``tutorials/00_welcome.py`` or ``make lab``.
+``fmlab.view(volume)`` looks at a scan, ``fmlab.Volume.read(path)`` reads one, ``fmlab.phantom.sample(seed)`` makes one.
+The folders are the course's map; start with ``tutorials/00_welcome.py`` or ``make lab``.
 """
 
 from __future__ import annotations

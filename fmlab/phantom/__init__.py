@@ -73,8 +73,16 @@ def sample(
     labels = apply_rules(labels, canvas.points, hospital)
     if partial:
         labels, annotated = keep_annotated(labels, hospital)
-    info = {"seed": seed, "centre": centre, "phase": phase or drawn, "sex": person.sex, "age": round(person.age), "view": view,
-            "lesions": person.lesions, "source": f"fmlab phantom {VERSION}"}
+    info = {
+        "seed": seed,
+        "centre": centre,
+        "phase": phase or drawn,
+        "sex": person.sex,
+        "age": round(person.age),
+        "view": view,
+        "lesions": person.lesions,
+        "source": f"fmlab phantom {VERSION}",
+    }
     return Volume(image[None], _affine(axes), labels[None], annotated, "CT", f"phantom {seed}, centre {centre}", info)
 
 

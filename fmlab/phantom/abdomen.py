@@ -123,8 +123,16 @@ def stomach_path(person: Person) -> np.ndarray:
     fill = float(rng.uniform(0.72, 1.08))
     sag = float(rng.uniform(-18, 14))
     d = person.descent
-    rows = [(-55, -8, 206 + d, 26 * fill), (-61, 8, 190 + d, 33 * fill), (-63, 34, 166 + d, 32 * fill), (-52, 62, 140 + sag + d, 27 * fill),
-            (-24, 76, 122 + sag + d, 22 * fill), (6, 72, 122 + 0.6 * sag + d, 17), (28, 62, 134 + d, 11.5), (34, 56, 139 + d, 9)]
+    rows = [
+        (-55, -8, 206 + d, 26 * fill),
+        (-61, 8, 190 + d, 33 * fill),
+        (-63, 34, 166 + d, 32 * fill),
+        (-52, 62, 140 + sag + d, 27 * fill),
+        (-24, 76, 122 + sag + d, 22 * fill),
+        (6, 72, 122 + 0.6 * sag + d, 17),
+        (28, 62, 134 + d, 11.5),
+        (34, 56, 139 + d, 9),
+    ]
     return spline(rows, 8)
 
 
@@ -148,8 +156,16 @@ def _pancreas(canvas: Canvas, person: Person) -> None:
     size = 1.06 * person.organ_size("pancreas", 0.06) * np.exp(-0.002 * (person.age - 50))
     d = 0.8 * person.descent
     tail = rng.normal(0, 6)
-    rows = [(40, 34, 96 + d, 11), (37, 38, 112 + d, 15.5), (26, 46, 126 + d, 14), (10, 54, 138 + d, 10.5), (-14, 54, 148 + d, 11), (-38, 42, 156 + d, 11.5),
-            (-62, 22, 164 + tail + d, 11), (-82, 4, 170 + tail + d, 8.5)]
+    rows = [
+        (40, 34, 96 + d, 11),
+        (37, 38, 112 + d, 15.5),
+        (26, 46, 126 + d, 14),
+        (10, 54, 138 + d, 10.5),
+        (-14, 54, 148 + d, 11),
+        (-38, 42, 156 + d, 11.5),
+        (-62, 22, 164 + tail + d, 11),
+        (-82, 4, 170 + tail + d, 8.5),
+    ]
     path = spline(rows, 7)
     path[:, 3] *= size
     lobules = Waves(rng, 24, 14, 30)(*canvas.axes)
@@ -163,7 +179,9 @@ def _gallbladder(canvas: Canvas, person: Person) -> None:
     rng = person.rng("gallbladder")
     size = float(rng.uniform(0.75, 1.2))
     d = person.descent
-    path = spline([(38, 44, 150 + d, 3.5), (46, 54, 140 + d, 7 * size), (57, 66, 126 + d, 13 * size), (64, 76, 112 + d, 13.5 * size)], 6)
+    path = spline(
+        [(38, 44, 150 + d, 3.5), (46, 54, 140 + d, 7 * size), (57, 66, 126 + d, 13 * size), (64, 76, 112 + d, 13.5 * size)], 6
+    )
     box, distance = canvas.tube(path, margin=3)
     if box is None:
         return
@@ -196,8 +214,8 @@ def _womb_or_prostate(canvas: Canvas, person: Person) -> None:
         canvas.paint(box, ellipsoid(p, (0, 16, -113), (24.5 * size, 18.5 * size, 19 * size)), "prostate", "prostate")
     else:
         lean = float(rng.normal(0, 6))
-        womb = smooth_min(cone(p, (lean, -12, -106), (lean, -6, -80), 14, 17), cone(p, (lean, -6, -78), (lean, 6, -50), 19, 27), 8)
+        womb = smooth_min(
+            cone(p, (lean, -12, -106), (lean, -6, -80), 14, 17), cone(p, (lean, -6, -78), (lean, 6, -50), 19, 27), 8
+        )
         canvas.paint(box, womb, "uterus", "uterus")
         canvas.paint(box, womb + 15, None, "fluid", within="uterus")
-
-

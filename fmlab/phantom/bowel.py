@@ -24,8 +24,17 @@ def paint_bowel(canvas: Canvas, person: Person, body: Trunk) -> None:
 def paint_duodenum(canvas: Canvas, person: Person) -> None:
     """From the pylorus round the head of the pancreas, between aorta and mesenteric vein, to the jejunum."""
     d = 0.6 * person.descent
-    rows = [(34, 56, 139 + d, 9.5), (46, 46, 138 + d, 12), (54, 34, 118 + d, 12.5), (54, 34, 92 + d, 12.5), (40, 42, 76 + d, 11.5), (14, 50, 72 + d, 9.5),
-            (-12, 50, 80 + d, 10), (-30, 42, 100 + d, 11), (-34, 44, 112 + d, 11)]
+    rows = [
+        (34, 56, 139 + d, 9.5),
+        (46, 46, 138 + d, 12),
+        (54, 34, 118 + d, 12.5),
+        (54, 34, 92 + d, 12.5),
+        (40, 42, 76 + d, 11.5),
+        (14, 50, 72 + d, 9.5),
+        (-12, 50, 80 + d, 10),
+        (-30, 42, 100 + d, 11),
+        (-34, 44, 112 + d, 11),
+    ]
     path = spline(rows, 8)
     box, distance = canvas.tube(path, margin=2)
     if box is None:
@@ -44,10 +53,28 @@ def colon_path(person: Person) -> np.ndarray:
     sag = float(rng.uniform(-45, 12))
     wind = float(rng.uniform(-18, 18))
     high = float(rng.uniform(-12, 12)) + 0.5 * person.descent
-    rows = [(84, 46, -28, 24), (92, 34, 0, 29), (97, 24, 40, 26), (99, 24, 85, 25), (92, 48, 118 + 0.4 * high, 24), (62, 78, 112 + 0.5 * sag, 22),
-            (22, 92, 98 + sag, 23), (-24, 92, 104 + sag, 22), (-66, 76, 140 + 0.4 * sag, 21), (-96, 48, 180 + high, 20), (-107, 20, 166 + high, 18), (-109, 6, 124, 17),
-            (-109, 6, 80, 16), (-107, 14, 30, 16), (-96, 32, -15, 16), (-72, 40, -44, 16), (-38, 46 + 0.3 * wind, -34 + wind, 17), (-2, 40, -18 + wind, 18),
-            (22, 12, -30, 17), (12, -22, -42, 17)]
+    rows = [
+        (84, 46, -28, 24),
+        (92, 34, 0, 29),
+        (97, 24, 40, 26),
+        (99, 24, 85, 25),
+        (92, 48, 118 + 0.4 * high, 24),
+        (62, 78, 112 + 0.5 * sag, 22),
+        (22, 92, 98 + sag, 23),
+        (-24, 92, 104 + sag, 22),
+        (-66, 76, 140 + 0.4 * sag, 21),
+        (-96, 48, 180 + high, 20),
+        (-107, 20, 166 + high, 18),
+        (-109, 6, 124, 17),
+        (-109, 6, 80, 16),
+        (-107, 14, 30, 16),
+        (-96, 32, -15, 16),
+        (-72, 40, -44, 16),
+        (-38, 46 + 0.3 * wind, -34 + wind, 17),
+        (-2, 40, -18 + wind, 18),
+        (22, 12, -30, 17),
+        (12, -22, -42, 17),
+    ]
     path = spline(rows, 7)
     rng_scale = np.exp(0.10 * np.interp(np.arange(len(path)), np.linspace(0, len(path), 9), rng.normal(0, 1, 9)))
     along = np.cumsum(np.r_[0, np.linalg.norm(np.diff(path[:, :3], axis=0), axis=1)])
@@ -97,7 +124,7 @@ def small_bowel_path(person: Person) -> np.ndarray:
     rows, flip = [], 1
     for index, z in enumerate(np.linspace(78, -62, 7)):
         half = float(np.interp(z, [-62, -20, 40, 78], [34, 56, 66, 44]))
-        for y in ((44, 72) if index % 2 == 0 else (72, 44)):
+        for y in (44, 72) if index % 2 == 0 else (72, 44):
             for x in np.linspace(-half, half, 5)[::flip]:
                 rows.append((x, y, z, 11.5))
             flip = -flip

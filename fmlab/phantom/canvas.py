@@ -1,8 +1,8 @@
 """The canvas: a voxel grid over a body, on which structures are painted by their signed distances.
 
-Voxels carry canonical coordinates (an average adult; mm; x to the right, y to the front, z up, zero at the L5/S1 disc), so that an
-organ is always drawn at the same place and the body's size, pose and deformation come from the coordinates alone. Everything is
-a function of world position, computed in float64: the labels do not depend on the voxel size, nor on the device.
+Voxels carry canonical coordinates (an average adult; mm; x to the right, y to the front, z up, zero at the L5/S1 disc), so that
+an organ is always drawn at the same place, and the body's size, pose and deformation come from the coordinates alone. Everything
+is a function of world position, in float64: the labels depend neither on the voxel size nor on the device.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class Waves:
 
         cos(a + b + c) falls apart into products of functions of one axis each, so that a wave costs two matrix products.
         """
-        a, b, c = (torch.as_tensor(np.outer(k, axis.cpu().numpy()), device=x.device) for k, axis in zip(self.wavenumber, (x, y, z)))
+        a, b, c = (
+            torch.as_tensor(np.outer(k, axis.cpu().numpy()), device=x.device) for k, axis in zip(self.wavenumber, (x, y, z))
+        )
         c = c + torch.as_tensor(self.phase, device=x.device)[:, None]
         cos_bc = b.cos()[:, :, None] * c.cos()[:, None] - b.sin()[:, :, None] * c.sin()[:, None]
         sin_bc = b.sin()[:, :, None] * c.cos()[:, None] + b.cos()[:, :, None] * c.sin()[:, None]
@@ -49,7 +51,7 @@ class Canvas:
     """Labels and HU of one body on one grid.
 
     axes: three 1-D world coordinates in mm. points: canonical coordinates of every voxel, three (X, Y, Z) float64 tensors.
-    hu: density of each material in HU, by name. soft: blend HU over the width of a voxel (partial volume) or not.
+    hu: density of each material in HU, by name; it is blended over the width of a voxel (partial volume).
     """
 
     def __init__(self, axes: Points, points: Points, hu: dict[str, float]):
@@ -84,7 +86,9 @@ class Canvas:
         """Start a new layer: what is painted from now on covers what lies below, and competes only within the layer."""
         self.depth.zero_()
 
-    def paint(self, box: Box | None, distance: Tensor, label: str | None, material: str | Tensor, within: str | None = None) -> None:
+    def paint(
+        self, box: Box | None, distance: Tensor, label: str | None, material: str | Tensor, within: str | None = None
+    ) -> None:
         """Give voxels with negative ``distance`` (on ``box``) to ``label``, and blend in the HU of ``material``.
 
         Where two shapes of a layer overlap, the deeper one owns the voxel: they meet in the middle, as organs that press on

@@ -12,7 +12,15 @@ from fmlab.phantom.shapes import ellipsoid, smooth_max, smooth_min, spline, tabl
 from fmlab.phantom.trunk import Trunk
 
 # half-width of the mediastinum: z, at the front, in the middle, at the back (mm)
-MEDIASTINUM = [(150, 20, 30, 24), (230, 10, 34, 24), (290, 8, 30, 22), (340, 8, 26, 20), (380, 16, 30, 20), (430, 40, 34, 22), (490, 60, 60, 50)]
+MEDIASTINUM = [
+    (150, 20, 30, 24),
+    (230, 10, 34, 24),
+    (290, 8, 30, 22),
+    (340, 8, 26, 20),
+    (380, 16, 30, 20),
+    (430, 40, 34, 22),
+    (490, 60, 60, 50),
+]
 
 
 def paint_chest(canvas: Canvas, person: Person, body: Trunk) -> None:
@@ -71,8 +79,21 @@ def paint_airways(canvas: Canvas, person: Person) -> None:
             canvas.paint(box, distance, "trachea", "gut_wall")
             canvas.paint(box, distance + 1.2, None, "gas", within="trachea")
     d = 0.7 * person.descent
-    path = spline([(-4, 12, 485, 7), (-4, 3, 450, 7), (-5, -4, 430, 7.5), (-6, -17, 392, 7.5), (-7, -26, 362, 7.5), (-6, -31, 335, 7.5), (-4, -27, 290, 7.5), (-8, -10, 250, 8), (-22, 6, 222 + d, 8.5),
-                   (-44, 0, 205 + d, 9)], 9)
+    path = spline(
+        [
+            (-4, 12, 485, 7),
+            (-4, 3, 450, 7),
+            (-5, -4, 430, 7.5),
+            (-6, -17, 392, 7.5),
+            (-7, -26, 362, 7.5),
+            (-6, -31, 335, 7.5),
+            (-4, -27, 290, 7.5),
+            (-8, -10, 250, 8),
+            (-22, 6, 222 + d, 8.5),
+            (-44, 0, 205 + d, 9),
+        ],
+        9,
+    )
     box, distance = canvas.tube(path)
     if box is not None:
         canvas.paint(box, distance, "esophagus", "gut_wall")
@@ -106,7 +127,11 @@ def _heart(canvas: Canvas, person: Person) -> None:
     right_ventricle = torch.maximum(torch.maximum(right_ventricle, outer + 3.2), -24 - u)
     left_atrium = ellipsoid(p, (-42, -8, 8), (24, 29, 25))
     right_atrium = ellipsoid(p, (-36, 34, -4), (27, 23, 30))
-    for name, shape in (("heart_ventricle_left", torch.maximum(left_ventricle, -22 - u)), ("heart_ventricle_right", right_ventricle),
-                        ("heart_atrium_left", torch.maximum(left_atrium, outer + 2)), ("heart_atrium_right", torch.maximum(right_atrium, outer + 2))):
+    for name, shape in (
+        ("heart_ventricle_left", torch.maximum(left_ventricle, -22 - u)),
+        ("heart_ventricle_right", right_ventricle),
+        ("heart_atrium_left", torch.maximum(left_atrium, outer + 2)),
+        ("heart_atrium_right", torch.maximum(right_atrium, outer + 2)),
+    ):
         blood = "right_blood" if name.endswith("right") else "left_blood"
         canvas.paint(box, shape, name, blood, within="heart")

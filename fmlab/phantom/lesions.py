@@ -64,4 +64,6 @@ def _colon_tumor(canvas: Canvas, person: Person) -> None:
     piece[:, 3] *= 0.92
     box, distance = canvas.tube(piece)
     if box is not None:
-        canvas.paint(box, torch.maximum(distance, -distance - piece[:, 3].mean() * 0.8), "colon_tumor", "gut_wall", within="colon")
+        canvas.paint(
+            box, torch.maximum(distance, -distance - piece[:, 3].mean() * 0.8), "colon_tumor", "gut_wall", within="colon"
+        )

@@ -19,6 +19,7 @@ class Person:
     fat: thickness of subcutaneous fat in mm. visceral: size of the abdominal cavity against its organs (fat fills the rest).
     muscle: bulk of trunk and gluteal muscles. turn, tilt: pose on the table in degrees. breath: depth of inspiration,
     -1 (expiration) to 1 (deep). wobble: amplitude of the whole-body deformation in mm. lesions: names of lesions carried.
+    step_height, step_mm: above this height the scan was taken in another breath, and belly and chest lie this much lower.
     """
 
     seed: int
@@ -35,13 +36,15 @@ class Person:
     breath: float
     wobble: float
     lesions: tuple[str, ...]
+    step_height: float
+    step_mm: float
 
     def rng(self, what: str) -> np.random.Generator:
         """An own random stream for one organ: adding an organ never changes the others."""
         return np.random.default_rng([self.seed, crc32(what.encode())])
 
     def organ_size(self, what: str, spread: float) -> float:
-        """Linear size of an organ against the average: varies by itself (``spread``, log scale) and follows the body only in part."""
+        """Linear size of an organ against the average: varies by itself (``spread``, log scale), follows the body in part."""
         own = float(np.clip(self.rng(f"{what} size").normal(0, spread), -1.5 * spread, 1.5 * spread))
         return float(np.exp(own) * (self.width * self.depth * self.height) ** -0.2)
 
@@ -55,6 +58,8 @@ class Person:
         rng = self.rng("deformation")
         shift = [Waves(rng, 12, 340, 800)(*axes) * self.wobble * share for share in (0.35, 0.35, 0.45)]
         x, y, z = torch.meshgrid(*axes, indexing="ij")
+        if self.step_mm:  # the spine does not breathe: the step fades out towards the back
+            z = z + self.step_mm * (z > self.step_height) * ((y + 45) / 60).clamp(0, 1)
         sin, cos = np.sin(np.deg2rad(self.turn)), np.cos(np.deg2rad(self.turn))
         lean = np.tan(np.deg2rad(self.tilt))
         return (
@@ -64,8 +69,17 @@ class Person:
         )
 
 
-LESIONS = ("liver_tumor", "kidney_tumor_left", "kidney_tumor_right", "kidney_cyst_left", "kidney_cyst_right", "pancreas_tumor",
-           "lung_tumor_left", "lung_tumor_right", "colon_tumor")
+LESIONS = (
+    "liver_tumor",
+    "kidney_tumor_left",
+    "kidney_tumor_right",
+    "kidney_cyst_left",
+    "kidney_cyst_right",
+    "pancreas_tumor",
+    "lung_tumor_left",
+    "lung_tumor_right",
+    "colon_tumor",
+)
 
 
 def draw(seed: int, habitus: float = 0.0, lesion_rate: float = 0.15, sex: str | None = None) -> Person:
@@ -73,13 +87,19 @@ def draw(seed: int, habitus: float = 0.0, lesion_rate: float = 0.15, sex: str | 
     rng = np.random.default_rng([seed, crc32(b"person")])
     female = rng.random() < 0.5 if sex is None else sex == "female"
     build = habitus + rng.normal()
+    breathing = np.random.default_rng([seed, crc32(b"breathing")])
+    step = breathing.uniform(3, 9) * breathing.choice([-1, 1]) if breathing.random() < 0.15 else 0.0
     fat = (20 if female else 15) * np.exp(0.38 * np.clip(build, -2.2, 2.2))
     return Person(
         seed=seed,
         sex="female" if female else "male",
         age=float(rng.uniform(20, 85)),
-        width=float((0.945 if female else 1.0) * np.exp(np.clip(rng.normal(0, 0.03), -0.05, 0.05) + 0.012 * np.clip(build, -2, 2))),
-        depth=float((0.955 if female else 1.0) * np.exp(np.clip(rng.normal(0, 0.035), -0.055, 0.055) + 0.02 * np.clip(build, -2, 2))),
+        width=float(
+            (0.945 if female else 1.0) * np.exp(np.clip(rng.normal(0, 0.03), -0.05, 0.05) + 0.012 * np.clip(build, -2, 2))
+        ),
+        depth=float(
+            (0.955 if female else 1.0) * np.exp(np.clip(rng.normal(0, 0.035), -0.055, 0.055) + 0.02 * np.clip(build, -2, 2))
+        ),
         height=float((0.955 if female else 1.0) * np.exp(np.clip(rng.normal(0, 0.035), -0.045, 0.05))),
         fat=float(np.clip(fat, 6, 48)),
         visceral=float(np.clip(1.0 + 0.055 * build + rng.normal(0, 0.015), 0.95, 1.16)),
@@ -89,4 +109,6 @@ def draw(seed: int, habitus: float = 0.0, lesion_rate: float = 0.15, sex: str | 
         breath=float(rng.uniform(-0.6, 1.0)),
         wobble=float(rng.uniform(6, 11)),
         lesions=tuple(name for name in LESIONS if rng.random() < lesion_rate),
+        step_height=float(breathing.uniform(90, 260)),
+        step_mm=float(step),
     )

@@ -1,4 +1,6 @@
-"""How close the bodies come to a real CT, measured: ``python benchmarks/phantom_realism.py`` prints the table of the room's README.
+"""How close the bodies come to a real CT, measured.
+
+``python benchmarks/phantom_realism.py`` prints the table of the room's README.
 
 The yardstick is one real, non-contrast abdominal CT (3 mm) with another model's labels, so agreement is judged against the spread
 of the phantoms: a z-score says how many of their standard deviations the real scan lies from their mean.
@@ -15,10 +17,35 @@ from scipy.ndimage import binary_erosion, distance_transform_edt
 from fmlab.phantom import sample
 from fmlab.volume import Volume
 
-ORGANS = ("liver", "spleen", "kidney_left", "kidney_right", "pancreas", "gallbladder", "stomach", "duodenum", "colon", "urinary_bladder",
-          "aorta", "inferior_vena_cava", "vertebrae", "hip_left", "iliopsoas_left", "autochthon_left", "gluteus_maximus_left")
-PAIRS = (("liver", "kidney_right"), ("spleen", "kidney_left"), ("liver", "gallbladder"), ("pancreas", "duodenum"), ("aorta", "vertebrae"),
-         ("stomach", "spleen"), ("kidney_right", "iliopsoas_right"), ("urinary_bladder", "colon"))
+ORGANS = (
+    "liver",
+    "spleen",
+    "kidney_left",
+    "kidney_right",
+    "pancreas",
+    "gallbladder",
+    "stomach",
+    "duodenum",
+    "colon",
+    "urinary_bladder",
+    "aorta",
+    "inferior_vena_cava",
+    "vertebrae",
+    "hip_left",
+    "iliopsoas_left",
+    "autochthon_left",
+    "gluteus_maximus_left",
+)
+PAIRS = (
+    ("liver", "kidney_right"),
+    ("spleen", "kidney_left"),
+    ("liver", "gallbladder"),
+    ("pancreas", "duodenum"),
+    ("aorta", "vertebrae"),
+    ("stomach", "spleen"),
+    ("kidney_right", "iliopsoas_right"),
+    ("urinary_bladder", "colon"),
+)
 
 
 @dataclass(frozen=True)
@@ -92,4 +119,6 @@ def table(rows: Iterable[Measure]) -> str:
     lines = ["| figure | unit | real CT | phantoms, mean ± sd | z |", "|---|---|---:|---:|---:|"]
     lines += [f"| {r.what} | {r.unit} | {r.real:.1f} | {r.mean:.1f} ± {r.deviation:.1f} | {r.z:.1f} |" for r in rows]
     near = sum(r.z <= 2 for r in rows)
-    return "\n".join([*lines, "", f"{near} of {len(rows)} figures of the real scan lie within two standard deviations of the phantoms."])
+    return "\n".join(
+        [*lines, "", f"{near} of {len(rows)} figures of the real scan lie within two standard deviations of the phantoms."]
+    )

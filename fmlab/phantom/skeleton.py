@@ -10,7 +10,15 @@ from fmlab.phantom.person import Person
 from fmlab.phantom.shapes import Points, cone, oval, smooth_min, spline, table
 from fmlab.phantom.trunk import SPINE, Trunk
 
-SACRUM = [(-118, -58, 6, 4), (-95, -70, 14, 8), (-70, -71, 26, 11), (-45, -62, 38, 15), (-20, -46, 50, 20), (0, -26, 55, 22), (14, -14, 52, 22)]
+SACRUM = [
+    (-118, -58, 6, 4),
+    (-95, -70, 14, 8),
+    (-70, -71, 26, 11),
+    (-45, -62, 38, 15),
+    (-20, -46, 50, 20),
+    (0, -26, 55, 22),
+    (14, -14, 52, 22),
+]
 RIB_DROP = [(120, 70), (250, 108), (350, 96), (430, 50), (470, 30)]
 # how far round the chest the bony rib reaches (radians from the back), ribs T12 (level 5) to T1 (level 16)
 RIB_END = [0.85, 1.35, 1.95, 2.15, 2.3, 2.4, 2.45, 2.45, 2.45, 2.45, 2.45, 2.4]
@@ -60,9 +68,14 @@ def paint_spine(canvas: Canvas, person: Person) -> None:
     facet = oval(x.abs() - 17, y - canal + 6, 6.5, 8.0)
     slope = (y - canal + 10) * table(z, [(-20, 0.1), (154, 0.25), (285, 1.1), (420, 0.5)])[0]
     tip = table(z, [(-20, 34), (87, 41), (185, 36), (285, 38), (494, 30)])[0]
-    spinous = torch.maximum(torch.maximum(x.abs() - 3.4, (z - slope - (z - phase * size)).abs() - 0.27 * size), (y - canal + 10 + tip / 2).abs() - tip / 2)
+    spinous = torch.maximum(
+        torch.maximum(x.abs() - 3.4, (z - slope - (z - phase * size)).abs() - 0.27 * size),
+        (y - canal + 10 + tip / 2).abs() - tip / 2,
+    )
     reach = table(z, [(-20, 42), (121, 40), (200, 26), (494, 30)])[0]
-    transverse = torch.maximum(((y - canal - 3 + 0.28 * x.abs()).abs() - 4.0), torch.maximum(x.abs() - reach, (phase.abs() - 0.17) * size))
+    transverse = torch.maximum(
+        ((y - canal - 3 + 0.28 * x.abs()).abs() - 4.0), torch.maximum(x.abs() - reach, (phase.abs() - 0.17) * size)
+    )
     back = smooth_min(smooth_min(arch, facet, 3), smooth_min(spinous, transverse, 3), 3)
     vertebrae = smooth_min(bodies, back, 2)
     below = torch.maximum(8.6 - ring, (-0.44 - level) * size)  # leave the canal free, and stop above the sacrum
@@ -131,8 +144,13 @@ def hip(p: Points) -> Tensor:
     plate = torch.maximum(wing_side(x, y, z).abs() - 4.6, oval(y + 11, z + 22, 73, 67, boxy=0.1))
     ball = ((x - 92).square() + (y + 4).square() + (z + 108).square()).sqrt()
     cup = torch.maximum(torch.maximum(ball - 35, 26.5 - ball), x - 99)
-    rami = [((70, 14, -97), (9, 44, -117), 9.5, 9.0), ((9, 42, -124), (44, -6, -156), 7.0, 7.0), ((78, -24, -103), (57, -44, -150), 15.0, 14.0),
-            ((57, -44, -150), (44, -6, -156), 12.0, 7.0), ((80, -2, -82), (88, 0, -60), 20.0, 9.0)]
+    rami = [
+        ((70, 14, -97), (9, 44, -117), 9.5, 9.0),
+        ((9, 42, -124), (44, -6, -156), 7.0, 7.0),
+        ((78, -24, -103), (57, -44, -150), 15.0, 14.0),
+        ((57, -44, -150), (44, -6, -156), 12.0, 7.0),
+        ((80, -2, -82), (88, 0, -60), 20.0, 9.0),
+    ]
     shape = smooth_min(plate, cup, 6)
     for start, stop, r0, r1 in rami:
         shape = smooth_min(shape, cone(p, start, stop, r0, r1), 5)

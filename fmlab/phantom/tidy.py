@@ -11,7 +11,18 @@ from fmlab.vocabulary import ID, STRUCTURES, region
 
 # What comes in several pieces by nature: bowel loops, ribs, discs, cartilages, lesions; and the liver's two trees of vessels.
 SEVERAL = frozenset(
-    {"body", "subcutaneous_fat", "muscle", "bone", "ribs", "costal_cartilages", "intervertebral_discs", "small_bowel", "colon", "hepatic_vessels"}
+    {
+        "body",
+        "subcutaneous_fat",
+        "muscle",
+        "bone",
+        "ribs",
+        "costal_cartilages",
+        "intervertebral_discs",
+        "small_bowel",
+        "colon",
+        "hepatic_vessels",
+    }
     | {s.name for s in STRUCTURES if s.system == "lesion"}
 )
 

@@ -1,8 +1,8 @@
 """Density of every material in HU, by contrast phase, and how it differs from person to person.
 
-Sources of the means: liver, spleen, pancreas, kidney, vessels by phase follow the usual textbook and multi-phase CT ranges (for example
-Foley 1989 and Bae, Radiology 2010;256:32-61, doi:10.1148/radiol.10090908 for the timing and size of enhancement); vertebral
-trabecular bone against age follows Pickhardt et al., Ann Intern Med 2013;158:588-595, doi:10.7326/0003-4819-158-8-201304160-00003.
+Sources of the means: liver, spleen, pancreas, kidney and vessels by phase follow the ranges usual in multi-phase CT (timing and
+size of enhancement: Bae, Radiology 2010;256:32-61, doi:10.1148/radiol.10090908); spongy bone against age follows Pickhardt et
+al., Ann Intern Med 2013;158:588-595, doi:10.7326/0003-4819-158-8-201304160-00003.
 """
 
 from __future__ import annotations

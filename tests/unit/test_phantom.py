@@ -13,15 +13,30 @@ from fmlab.phantom.centres import CENTRES
 from fmlab.phantom.tidy import SEVERAL
 from fmlab.vocabulary import ID, NAME, region
 
-# Adult ranges in ml. The first four are the course's; sources of the others:
-# heart: Petersen 2017 doi:10.1186/s12968-017-0327-9 (chambers + myocardium); lung: CT at inspiration, Kim 2017 doi:10.3348/kjr.2017.18.6.976;
-# bladder: capacity on ultrasound, Bih 1998; gallbladder: Caroli-Bosc 1996; prostate: Garraway 1991 doi:10.1016/0140-6736(91)93267-4.
+# Adult ranges in ml: fmlab/phantom/README.md names their sources.
 VOLUMES_ML = {
-    "liver": (900, 2100), "spleen": (80, 400), "kidney_left": (100, 250), "kidney_right": (100, 250), "pancreas": (40, 130),
-    "heart": (400, 1050), "lung_left": (1200, 3800), "lung_right": (1200, 4000), "urinary_bladder": (40, 700), "gallbladder": (8, 70),
-    "prostate": (10, 90), "uterus": (30, 160), "stomach": (60, 600), "aorta": (60, 350), "adrenal_gland_left": (1, 10), "adrenal_gland_right": (1, 10),
+    "liver": (900, 2100),
+    "spleen": (80, 400),
+    "kidney_left": (100, 250),
+    "kidney_right": (100, 250),
+    "pancreas": (40, 130),
+    "heart": (400, 1050),
+    "lung_left": (1200, 3800),
+    "lung_right": (1200, 4000),
+    "urinary_bladder": (40, 700),
+    "gallbladder": (8, 70),
+    "prostate": (10, 90),
+    "uterus": (30, 160),
+    "stomach": (60, 600),
+    "aorta": (60, 350),
+    "adrenal_gland_left": (1, 10),
+    "adrenal_gland_right": (1, 10),
 }
-PRESENT = [n for n in ID if n not in {"body", "bone", "brain", "kidney_left", "lung_left", "lung_right", "heart", "prostate", "uterus"} and ID[n] < 71]
+PRESENT = [
+    n
+    for n in ID
+    if n not in {"body", "bone", "brain", "kidney_left", "lung_left", "lung_right", "heart", "prostate", "uterus"} and ID[n] < 71
+]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +87,10 @@ def test_each_structure_is_one_piece(seed):
 
 
 def test_same_seed_same_body_at_every_spacing():
-    fine, coarse = phantom.sample(5, spacing=2.0, field_of_view="upper abdomen"), phantom.sample(5, spacing=4.0, field_of_view="upper abdomen")
+    fine, coarse = (
+        phantom.sample(5, spacing=2.0, field_of_view="upper abdomen"),
+        phantom.sample(5, spacing=4.0, field_of_view="upper abdomen"),
+    )
     seen = fine.labels[0].numpy()
     grid = np.indices(coarse.shape).reshape(3, -1).T
     index = np.round(fine.index(coarse.world(grid))).astype(int)
@@ -88,7 +106,10 @@ def test_voxels_on_a_common_grid_are_identical():
     """A voxel's label is a function of its world position alone, whatever the voxels round it."""
     person = phantom.draw(9)
     fine = tuple(torch.arange(n, dtype=torch.float64) * 3 + s for n, s in ((120, -180), (96, -140), (60, -150)))
-    every, third = phantom.paint(person, fine, "none").label, phantom.paint(person, tuple(axis[1::3] for axis in fine), "none").label
+    every, third = (
+        phantom.paint(person, fine, "none").label,
+        phantom.paint(person, tuple(axis[1::3] for axis in fine), "none").label,
+    )
     assert torch.equal(every[1::3, 1::3, 1::3], third)
 
 
@@ -105,10 +126,20 @@ def test_phase_and_field_of_view_do_not_change_the_person():
     assert chest.shape[2] < torso.shape[2]
 
 
-@pytest.mark.parametrize(("name", "phase", "low", "high"), [
-    ("liver", "none", -5, 85), ("liver", "portal", 50, 150), ("aorta", "arterial", 200, 450), ("aorta", "none", 20, 70), ("spleen", "portal", 80, 160),
-    ("lung_left", "none", -900, -600), ("subcutaneous_fat", "none", -130, -70), ("urinary_bladder", "none", -10, 30), ("vertebrae", "none", 90, 400),
-])
+@pytest.mark.parametrize(
+    ("name", "phase", "low", "high"),
+    [
+        ("liver", "none", -5, 85),
+        ("liver", "portal", 50, 150),
+        ("aorta", "arterial", 200, 450),
+        ("aorta", "none", 20, 70),
+        ("spleen", "portal", 80, 160),
+        ("lung_left", "none", -900, -600),
+        ("subcutaneous_fat", "none", -130, -70),
+        ("urinary_bladder", "none", -10, 30),
+        ("vertebrae", "none", 90, 400),
+    ],
+)
 def test_density_by_phase(name, phase, low, high):
     for seed in (0, 1, 2):
         body = phantom.sample(seed, "A", spacing=5.0, phase=phase)
@@ -164,7 +195,9 @@ def test_protocols_disagree_where_the_rectum_begins_and_on_hepatic_vessels():
     by_centre = {c: phantom.sample(21, c, spacing=5.0, field_of_view="torso", sex="male") for c in "ABC"}
     assert not by_centre["B"].mask("hepatic_vessels").any() and by_centre["A"].mask("hepatic_vessels").any()
     assert by_centre["B"].mask("liver").sum() < by_centre["A"].mask("liver").sum() * 1.2
-    top = {c: float(v.world(torch.nonzero(v.mask("rectum"))[:, [0, 1, 2]].double().mean(0).numpy())[2]) for c, v in by_centre.items()}
+    top = {
+        c: float(v.world(torch.nonzero(v.mask("rectum"))[:, [0, 1, 2]].double().mean(0).numpy())[2]) for c, v in by_centre.items()
+    }
     assert top["C"] > top["A"]
 
 
@@ -181,10 +214,17 @@ def test_females_have_a_uterus_and_males_a_prostate():
     assert male.mask("prostate").any() and not male.mask("uterus").any()
 
 
-@pytest.mark.parametrize(("wrong", "says"), [
-    ({"centre": "Q"}, "centre"), ({"phase": "venous"}, "phase"), ({"field_of_view": "head"}, "field of view"), ({"spacing": 0.0}, "spacing"),
-    ({"spacing": 50}, "spacing"), ({"sex": "x"}, "sex"),
-])
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"centre": "Q"}, "centre"),
+        ({"phase": "venous"}, "phase"),
+        ({"field_of_view": "head"}, "field of view"),
+        ({"spacing": 0.0}, "spacing"),
+        ({"spacing": 50}, "spacing"),
+        ({"sex": "x"}, "sex"),
+    ],
+)
 def test_bad_input_says_what_and_what_to_choose(wrong, says):
     with pytest.raises(SettingsError, match=says):
         phantom.sample(0, **wrong)
@@ -201,3 +241,15 @@ def test_paint_lets_the_deeper_shape_own_a_shared_voxel():
     canvas.layer()
     canvas.paint(everything, points[0] - 3, "colon", "b")  # a new layer covers
     assert (canvas.label[:3] == ID["colon"]).all()
+
+
+def test_breathing_step_moves_belly_and_chest_but_not_the_spine():
+    from dataclasses import replace
+
+    person = next(p for p in map(phantom.draw, range(100)) if p.step_mm)
+    axes = tuple(torch.arange(n, dtype=torch.float64) * 5 + s for n, s in ((60, -150), (50, -125), (70, 0)))
+    moved = person.canonical(axes)[2] - replace(person, step_mm=0.0).canonical(axes)[2]
+    above = axes[2] > person.step_height
+    assert moved[..., ~above].abs().max() == 0
+    assert moved[:, axes[1] < -45][..., above].abs().max() == 0
+    assert torch.allclose(moved[:, axes[1] > 15][..., above] * person.height, torch.tensor(person.step_mm, dtype=torch.float64))
