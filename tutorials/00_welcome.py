@@ -49,7 +49,7 @@ import torch
 import fmlab
 from fmlab import cohorts, metrics, phantom
 from fmlab.errors import DataError
-from fmlab.lessons import check, figure, predict, progress, quiz, show_source
+from fmlab.lessons import check, figure, hint, predict, progress, quiz, show_source
 from fmlab.settings import profile
 from fmlab.vocabulary import structure
 
@@ -103,8 +103,8 @@ except DataError as missing:
 fmlab.view(real, index=int(real.shape[2] * 0.78))
 
 # %% [markdown]
-# *What to see.* Scroll down to the hips: the left one is made of metal, and bright streaks fly off it. The colon is full of stool and
-# gas. The liver is hardly brighter than the spleen: without contrast agent they look alike. Our body is tidier than this man; the
+# *What to see* in the real scan. Scroll down to the hips: the left one is made of metal, and bright streaks fly off it. The colon is
+# full of stool and gas. The liver is hardly brighter than the spleen: without contrast agent they look alike. Our body is tidier than this man; the
 # [room of the phantom](../fmlab/phantom/README.md) says by how much, in numbers.
 #
 # ### The numbers are a physical scale
@@ -112,10 +112,13 @@ fmlab.view(real, index=int(real.shape[2] * 0.78))
 # black to white. Press 2 (lung) and 3 (bone) in the viewer above.
 
 # %%
-names = ["lung_lower_lobe_right", "urinary_bladder", "liver", "vertebrae"]
-for name in names:
-    means = [float(scan.image[0][scan.mask(name)].mean()) if scan.mask(name).any() else float("nan") for scan in (body, real)]
-    print(f"{structure(name).prompt:32s} body {means[0]:6.0f} HU    real {means[1]:6.0f} HU")
+def mean_hu(scan, name):
+    """Mean density of a structure in HU."""
+    return float(scan.image[0][scan.mask(name)].mean())
+
+
+for name in ["lung_lower_lobe_right", "urinary_bladder", "liver", "vertebrae"]:
+    print(f"{name:24s} body {mean_hu(body, name):6.0f} HU    real {mean_hu(real, name):6.0f} HU")
 
 # %% [markdown]
 # ## 3. Where is a voxel? RAS and the affine
@@ -167,7 +170,8 @@ except DataError:
     slab = fmlab.Volume(cut.image, real.affine, name="slab with the affine of the whole scan")
 
 depth = slab.shape[2]
-difference = [float((real.image[..., k : k + depth] - slab.image).abs().mean()) for k in range(real.shape[2] - depth + 1)]
+places = range(real.shape[2] - depth + 1)
+difference = [float((real.image[..., k : k + depth] - slab.image).abs().mean()) for k in places]
 found = int(np.argmin(difference))
 print("the affine says the slab begins at  z =", slab.world((0, 0, 0))[2].round(1), "mm")
 print("the picture says it begins at       z =", real.world((0, 0, found))[2].round(1), "mm")
@@ -186,7 +190,7 @@ print("mean difference of the two there:", round(min(difference), 2), "HU")
 
 # %%
 def my_volume(mask, spacing):
-    """Volume in ml of a bool mask (X, Y, Z); spacing is the size of a voxel in mm along each axis."""
+    """Volume in ml of a bool mask (X, Y, Z); spacing: voxel size in mm along each axis."""
     # solution
     return int(mask.sum()) * float(np.prod(spacing)) / 1000
 
@@ -198,7 +202,8 @@ check("00-volume", my_volume)
 
 # %%
 for name in ["liver", "spleen", "kidney_left", "adrenal_gland_left"]:
-    print(f"{name:20s} body: {my_volume(body.mask(name), body.spacing)}   real: {my_volume(real.mask(name), real.spacing)}")
+    ours, theirs = (my_volume(scan.mask(name), scan.spacing) for scan in (body, real))
+    print(f"{name:20s} body: {ours} ml   real: {theirs} ml")
 
 # %% [markdown]
 # An adult's liver has about 1500 ml, an adrenal gland 5. Remember the factor of 300 between them for what comes next.
@@ -237,7 +242,8 @@ show_source("fmlab.metrics.dice")
 
 # %%
 predict("00-p2", "Liver and adrenal gland are both shifted by one voxel. Whose Dice falls more?",
-        ["the liver's: more voxels are wrong", "the adrenal gland's", "both the same: the error is the same"])
+        ["the liver's: more voxels are wrong", "the adrenal gland's",
+         "both the same: the error is the same"])
 
 
 # %%
@@ -250,17 +256,18 @@ def shifted(mask, voxels):
 
 # %%
 organs = ["liver", "spleen", "gallbladder", "adrenal_gland_right"]
-steps, tolerance = np.arange(4), 1.25 * body.spacing[0]
-fig, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True)
+steps, step, tolerance = np.arange(4), body.spacing[0], 1.25 * body.spacing[0]
+fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True)
 for style, name in zip(["o-", "s--", "^-.", "D:"], organs):
-    pairs = [(shifted(body.mask(name), int(n)), body.mask(name)) for n in steps]
-    axes[0].plot(steps * body.spacing[0], [metrics.dice(p, r) for p, r in pairs], style, label=structure(name).prompt)
-    axes[1].plot(steps * body.spacing[0], [metrics.nsd(p, r, body.spacing, tolerance) for p, r in pairs], style)
-axes[0].set(xlabel="shift in mm", ylabel="score", title="Dice", ylim=(0, 1.03))
-axes[1].set(xlabel="shift in mm", title=f"NSD, {tolerance:g} mm tolerance")
-axes[0].legend(frameon=False)
-figure(fig, alt="Two line plots of score against shift in mm for liver, spleen, gallbladder and adrenal gland. Left, Dice: the smaller the "
-                "organ, the faster it falls. Right, NSD with a tolerance a little above one voxel: all organs stay at 1 for one voxel, then fall together.")
+    mask = body.mask(name)
+    pushed = [shifted(mask, int(n)) for n in steps]
+    left.plot(steps * step, [metrics.dice(p, mask) for p in pushed], style, label=name)
+    right.plot(steps * step, [metrics.nsd(p, mask, body.spacing, tolerance) for p in pushed], style)
+left.set(xlabel="shift in mm", ylabel="score", title="Dice", ylim=(0, 1.03))
+right.set(xlabel="shift in mm", title=f"NSD, {tolerance:g} mm tolerance")
+left.legend(frameon=False)
+figure(fig, alt="Score against shift in mm for four organs. Dice: the smaller the organ, the faster "
+                "it falls. NSD: all stay at 1 within the tolerance of one voxel, then fall together.")
 
 # %%
 predict("00-p2")
@@ -283,10 +290,10 @@ liver = body.mask("liver")
 island = liver.clone()
 i, j, k = torch.nonzero(body.mask("femur_left"))[0].tolist()
 island[i : i + 3, j : j + 3, k : k + 3] = True
-smooth = shifted(liver, 1)
-for what, mask in [("liver, and a bit of thigh", island), ("liver, shifted one voxel", smooth)]:
-    print(f"{what:26s} Dice {metrics.dice(mask, liver):.3f}   HD95 {metrics.hd95(mask, liver, body.spacing):6.1f} mm   "
-          f"worst distance {max(map(max, metrics.surface_distances(mask.numpy(), liver.numpy(), body.spacing))):6.1f} mm")
+for what, mask in [("and a bit of thigh", island), ("shifted one voxel", shifted(liver, 1))]:
+    distances = metrics.surface_distances(mask.numpy(), liver.numpy(), body.spacing)
+    print(f"liver, {what:20s} Dice {metrics.dice(mask, liver):.3f}", end="   ")
+    print(f"HD95 {metrics.hd95(mask, liver, body.spacing):4.1f} mm   worst {max(map(max, distances)):5.1f} mm")
 
 # %% [markdown]
 # *What to see.* Dice prefers the island, and so does HD95, which forgives the worst 5 % of the surface; only the worst distance sees
@@ -298,21 +305,24 @@ for what, mask in [("liver, and a bit of thigh", island), ("liver, shifted one v
 # A model segments the gallbladder in four patients. In one it finds nothing.
 
 # %%
-predict("00-p3", "HD95 has no value where nothing was predicted. A library averages the other three. What happens to its mean HD95?",
+predict("00-p3", "HD95 has no value where nothing was predicted, so a library averages the other "
+        "three. What does the miss do to the mean?",
         ["it gets worse", "it gets better, or stays as good", "it is not defined any more"])
 
 # %%
-patients = [phantom.sample(seed, spacing=profile().spacing, field_of_view="upper abdomen") for seed in range(4)]
+gallbladder = structure("gallbladder").id
 cases = {}
-for number, patient in enumerate(patients):
+for seed in range(4):
+    patient = phantom.sample(seed, spacing=profile().spacing, field_of_view="upper abdomen")
     labels = patient.labels.clone()
-    labels[0] = torch.where(shifted(patient.mask("gallbladder"), 1), structure("gallbladder").id, labels[0])
-    if number == 3:
-        labels[labels == structure("gallbladder").id] = 0
-    cases[f"patient {number}"] = metrics.evaluate(patient.with_labels(labels), patient, ["gallbladder"])
-values = [scores[0].hd95 for scores in cases.values()]
-print("HD95 of each patient:", np.round(values, 1))
-print("mean without the missed one:", np.mean(values[:3]).round(1), "mm;  mean with it:", np.mean(values).round(1), "mm")
+    labels[labels == gallbladder] = 0
+    if seed < 3:  # found, one voxel too far to the right; the fourth is missed
+        labels[0][shifted(patient.mask("gallbladder"), 1)] = gallbladder
+    found = patient.with_labels(labels)
+    cases[f"patient {seed}"] = metrics.evaluate(found, patient, ["gallbladder"], tolerance)
+values = np.array([scores[0].hd95 for scores in cases.values()])
+print("HD95 of each patient:", values.round(1), "mm")
+print("mean of the three that were found:", values[:3].mean().round(1), "mm")
 metrics.summarise(cases)
 
 # %%
@@ -334,15 +344,17 @@ predict("00-p3")
 try:
     second = cohorts.load("totalsegmentator-ct-v1-labels")
 except DataError:
-    second = real.with_labels(phantom.sample(seed=8, centre="C", spacing=1.5 * profile().spacing))
-both = sorted((real.annotated or set()) & (second.annotated or set()) & set(real.structures) | {"liver"})
-readers = {"this scan": metrics.evaluate(second, real, [name for name in both if name not in ("body", "muscle")], tolerance=3.0)}
-scores = sorted((s for s in readers["this scan"] if s.status == "ok"), key=lambda s: s.dice)
-for score in [*scores[:6], *scores[-3:]]:
-    print(f"{score.structure:30s} Dice {score.dice:.2f}   NSD {score.nsd:.2f}   HD95 {score.hd95:5.1f} mm   volume {score.volume_error:+7.1f} ml")
+    coarse = phantom.sample(seed=8, centre="C", spacing=1.5 * profile().spacing)
+    second = real.with_labels(coarse)
+common = sorted(real.annotated & second.annotated)
+scores = metrics.evaluate(second, real, common, tolerance=3.0)
+scores = sorted((s for s in scores if s.status == "ok"), key=lambda s: s.dice)
+for s in [*scores[:6], *scores[-3:]]:
+    print(f"{s.structure:22s} Dice {s.dice:.2f}   NSD {s.nsd:.2f}   HD95 {s.hd95:4.1f} mm", end="   ")
+    print(f"volume {s.volume_error:+6.1f} ml")
 
 # %%
-fmlab.view(real, labels=real, compare=[("second reader", second)], index=int(real.shape[2] * 0.12), height=360)
+fmlab.view(real, compare=[("second reader", second)], index=int(real.shape[2] * 0.12), height=360)
 
 # %% [markdown]
 # *What to see.* Large organs agree to a few per cent; the pancreas does not; and the left femur, the one with the metal, is

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "browser"))
-live_lab = pytest.importorskip("live_lab")
+from live_lab import notebook
 
 CELL = "import os\nos.environ['FMLAB_COURSE'] = os.getcwd()\nfrom fmlab.lessons import quiz\nquiz('00-q1')"
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    if not Path(live_lab.CHROMIUM).exists():
-        pytest.skip(f"{live_lab.CHROMIUM} is not installed; .ci/run installs it")
-    with live_lab.chromium() as browser, live_lab.jupyterlab(browser, tmp_path_factory.mktemp("quiz")) as lab:
-        page = lab.open(live_lab.notebook(lab.folder / "quiz.ipynb", (CELL,)))
-        page.wait_for_selector(".jp-OutputArea-output button", timeout=60_000)
-        page.lab_folder, page.lab = lab.folder, lab
-        yield page
+def page(lab):
+    page = lab.open(notebook(lab.folder / "quiz.ipynb", (CELL,)))
+    page.wait_for_selector(".jp-OutputArea-output button", timeout=60_000)
+    return page
 
 
 @pytest.mark.parametrize("key", ["Enter", "Space"])
-def test_answered_by_keyboard(page, key):
+def test_answered_by_keyboard(lab, page, key):
     buttons = page.locator(".jp-OutputArea-output button")
     cells = page.locator(".jp-Cell").count()
     place = 0 if key == "Enter" else 1
@@ -35,7 +28,7 @@ def test_answered_by_keyboard(page, key):
     said = "words => document.querySelector('.jp-OutputArea-output').innerText.includes(words)"
     page.wait_for_function(said, arg=words, timeout=15_000)
     assert page.locator(".jp-Cell").count() == cells
-    assert (page.lab_folder / "progress.json").is_file()
+    assert (lab.folder / "progress.json").is_file()
 
 
 def test_tab_leads_from_option_to_option(page):
@@ -44,16 +37,16 @@ def test_tab_leads_from_option_to_option(page):
     assert page.evaluate("document.activeElement.innerText.trim()") == "2"
 
 
-def test_reopened_without_its_kernel_it_can_still_be_read(page, tmp_path, monkeypatch):
+def test_reopened_without_its_kernel_it_can_still_be_read(lab, tmp_path, monkeypatch):
     import nbformat
     from nbclient import NotebookClient
 
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
-    path = live_lab.notebook(page.lab_folder / "saved.ipynb", (CELL,))
+    path = notebook(lab.folder / "saved.ipynb", (CELL,))
     made = nbformat.read(path, as_version=4)
     NotebookClient(made, resources={"metadata": {"path": str(tmp_path)}}).execute()
     nbformat.write(made, path)
-    again = page.lab.open(path, run=False)
+    again = lab.open(path, run=False)
     again.wait_for_selector(".jp-OutputArea-output details", timeout=60_000)
     again.locator(".jp-OutputArea-output summary").nth(1).click()
     assert "nearly all surface" in again.locator(".jp-OutputArea-output details").nth(1).inner_text()
