@@ -89,6 +89,7 @@ def run_lesson(
             bar.update(done - bar.n)
 
         result = runner.run(chosen, variant, offline=not online, pages=html, progress=show)
+        bar.update((bar.total or 0) - bar.n)  # text cells after the last code cell report nothing
     print(result)
     for path in runner.write(result, output, html):
         print(path)

@@ -36,8 +36,8 @@
 # yourself and `check` it: a wrong answer gets a message about the idea behind it, not just a cross. Nothing you do leaves this
 # machine, and nothing you write is overwritten.
 
-# %% tags=["instructor"]
-# Notes for teachers. 50 minutes alone, 75 in a room. The three predictions are worth a show of hands before anybody runs the cell;
+# %% [markdown] tags=["instructor"]
+# **Notes for teachers.** 50 minutes alone, 75 in a room. The three predictions are worth a show of hands before anybody runs the cell;
 # let pairs disagree about 00-p2 (the shift) in particular. Students without network: `fmlab data seed FOLDER` fills the cache from a
 # stick. Everything also runs without the real scan; then sections 2, 4 and 8 use a second body.
 

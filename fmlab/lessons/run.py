@@ -100,6 +100,7 @@ def _execute(made: NotebookNode, folder: Path, environment: dict[str, str], memo
             progress(cell_index + 1, len(made.cells))
 
     client = NotebookClient(made, timeout=patience, kernel_name="python3", resources={"metadata": {"path": str(folder)}},
+                            extra_arguments=["--log-level=ERROR"],  # else each kernel warns that loopback is not encrypted
                             on_cell_start=lambda cell, cell_index: begun.setdefault(cell_index, time.perf_counter()),
                             on_cell_executed=ended, on_notebook_start=lambda notebook: memory.watch(_pid(client)))
     try:
