@@ -104,8 +104,8 @@ fmlab.view(real, index=int(real.shape[2] * 0.78))
 
 # %% [markdown]
 # *What to see* in the real scan. Scroll down to the hips: the left one is made of metal, and bright streaks fly off it. The colon is
-# full of stool and gas. The liver is hardly brighter than the spleen: without contrast agent they look alike. Our body is tidier than this man; the
-# [room of the phantom](../fmlab/phantom/README.md) says by how much, in numbers.
+# full of stool and gas. The liver is hardly brighter than the spleen: without contrast agent they look alike. Our body is tidier than
+# this man; `fmlab/phantom/README.md` says by how much, in numbers.
 #
 # ### The numbers are a physical scale
 # CT numbers are in **Hounsfield units**: water is 0 HU, air is −1000 HU. What you see depends on the *window*, the range that goes from
