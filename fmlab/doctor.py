@@ -42,7 +42,8 @@ def _safely(look: Callable[[], Finding]) -> Finding:
     try:
         return look()
     except (FmlabError, ImportError, OSError) as error:
-        return Finding(look.__name__.strip("_"), "problem", str(error), "Run `make lab` again, or reinstall fmlab.")
+        advice = "" if isinstance(error, FmlabError) else "Run `make lab` again, or reinstall fmlab."  # ours say what to do
+        return Finding(look.__name__.strip("_"), "problem", str(error), advice)
 
 
 def _python() -> Finding:
