@@ -26,3 +26,11 @@ class DataError(FmlabError, OSError):
 
 class LessonError(FmlabError, RuntimeError):
     """A lesson cannot be built, run or copied."""
+
+
+class TrainingError(FmlabError, RuntimeError):
+    """A training cannot start, go on or be resumed."""
+
+
+class ModelError(FmlabError, ValueError):
+    """A model, its configuration, its weights or its input does not fit."""

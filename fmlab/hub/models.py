@@ -1,0 +1,275 @@
+"""Models by name: build one from its registered name and config, put official weights into it, load the small ones that ship."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from fnmatch import fnmatch
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fmlab.errors import ModelError
+
+WEIGHTS = Path(__file__).with_name("weights")  # what ships: NAME-LABEL.safetensors
+WRAPPERS = ("state_dict", "net", "model", "model_state_dict")  # where checkpoints keep the weights beside optimiser and epoch
+PREFIXES = ("module.", "_orig_mod.", "backbone.")  # left by DataParallel, torch.compile and frames around a backbone
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One named architecture. target: "module:function" that builds it. official: where published weights are."""
+
+    name: str
+    target: str
+    official: str = ""
+
+
+_REGISTRY: dict[str, Architecture] = {}
+
+
+def register(name: str, target: str, official: str = "") -> None:
+    """Make ``build(name, **config)`` call ``target``, "package.module:function", which is imported only then."""
+    _REGISTRY[name] = Architecture(name, target, official)
+
+
+register("nano", "fmlab.backbones.by_name:nano")
+register(
+    "swin_unetr", "fmlab.backbones.by_name:swin_unetr",
+    "huggingface.co/MrGiovanni/SuPreM, supervised_suprem_swinunetr_2100.pth (CC BY-NC-ND 4.0)")
+register(
+    "suprem_unet", "fmlab.backbones.by_name:suprem_unet",
+    "huggingface.co/MrGiovanni/SuPreM, supervised_suprem_unet_2100.pth (CC BY-NC-ND 4.0)")
+
+
+def names() -> list[str]:
+    """All names that ``build`` knows."""
+    return sorted(_REGISTRY)
+
+
+def build(name: str, **config: Any) -> nn.Module:
+    """A model with random weights, from its registered name and its config, which it remembers as ``model.recipe``.
+
+    Raises ModelError with the near names for an unknown name, and for a config that the architecture does not take.
+    """
+    architecture = _architecture(name)
+    module, function = architecture.target.split(":")
+    make = getattr(import_module(module), function)
+    try:
+        model = make(**config)
+    except TypeError as error:
+        raise ModelError(f"{name} does not take {_as_call(config)}: {error}; {_options(make)}.") from error
+    model.recipe = {"name": name, "config": config}
+    return model
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a checkpoint and a model had in common. matched, missing: the model's keys. unexpected: the checkpoint's.
+
+    misfit: "key: (theirs) for (ours)", entries of the same name and another shape.
+    """
+
+    matched: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    misfit: tuple[str, ...] = field(default=())
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.matched)} matched, {len(self.missing)} missing, {len(self.unexpected)} unexpected"]
+        for title in ("missing", "unexpected", "misfit"):
+            keys = getattr(self, title)
+            if keys:
+                lines.append(f"  {title}: {', '.join(keys[:8])}{f' and {len(keys) - 8} more' if len(keys) > 8 else ''}")
+        return "\n".join(lines)
+
+
+def load_official(
+    model: nn.Module, state_dict: dict[str, Any], allow_missing: Sequence[str] = (), allow_unexpected: Sequence[str] = ()
+) -> LoadReport:
+    """Put published weights into a model under their official key names; prints and returns what matched.
+
+    state_dict: as ``torch.load`` gives it, wrapped in "state_dict" or "net" or not, with "module." and "backbone." or not.
+    allow_missing: keys of the model, beginnings of them ("head.") or patterns ("*.num_batches_tracked"), in official or in our
+    words, that keep their values where the checkpoint lacks them or holds another shape. allow_unexpected: the same for keys of
+    the checkpoint that are left aside, such as a head that a bare backbone has no place for.
+
+    Raises ModelError, with the model unchanged, where more than that is missing, unexpected or of another shape.
+    """
+    state, renames = model.state_dict(), _renames(model)
+    prefixes = PREFIXES
+    if len({_plain(key, renames) for key in state}) < len(state):  # "backbone." tells two of the model's own keys apart
+        prefixes, renames = PREFIXES[:2], ()
+    ours = {_plain(key, renames, prefixes): key for key in state}
+    theirs: dict[str, tuple[str, Tensor]] = {}
+    for key, value in _unwrapped(state_dict).items():
+        if (plain := _plain(key, renames, prefixes)) in theirs:
+            raise ModelError(f"The checkpoint holds {plain!r} twice, as {theirs[plain][0]!r} and {key!r}; keep one of the two.")
+        theirs[plain] = key, value
+    report, matched = _compare(state, ours, theirs, allow_missing, renames)
+    print(report)
+    wrong = [key for key in report.missing if not _named(key, allow_missing, renames)]
+    strange = [key for key in report.unexpected if not _named(key, allow_unexpected, renames)]
+    if wrong or strange or report.misfit:
+        raise ModelError(
+            f"The weights do not fit {type(model).__name__}, which was left unchanged: {len(wrong)} missing, "
+            f"{len(strange)} unexpected, {len(report.misfit)} of another shape, as in {(*report.misfit, *wrong, *strange)[0]!r}; "
+            "build it with the config of these weights, or name in allow_missing and allow_unexpected what may differ.")
+    model.load_state_dict(matched, strict=False)
+    return report
+
+
+def load(name: str, weights: str | Path = "nano", **config: Any) -> nn.Module:
+    """A model with trained weights, in eval mode on the CPU.
+
+    weights: a label of weights that ship with the course ("nano"), "official", or the path of a file: our .safetensors, which
+    carries its config, or an official .pt/.pth, for which ``config`` builds the model. ``config`` may not contradict the file's.
+
+    Raises ModelError for an unknown name, for weights that do not exist, and for what ``load_official`` refuses.
+    """
+    architecture = _architecture(name)
+    if weights == "official":
+        known = architecture.official
+        where = f"download them from {known} and give the file's path" if known else "none are known"
+        raise ModelError(f"The official weights of {name} are not fetched by fmlab yet; {where}.")
+    path = Path(weights)
+    if not path.suffix:
+        path = WEIGHTS / f"{name}-{weights}.safetensors"
+    if not path.is_file():
+        raise ModelError(f"There are no weights {str(weights)!r} of {name} at {path}; {_shipped()}.")
+    model = _from_ours(name, path, config) if path.suffix == ".safetensors" else _from_official(name, path, config)
+    return model.eval()
+
+
+def save(model: nn.Module, path: str | Path, **notes: Any) -> Path:
+    """Write a model made by ``build`` as .safetensors with its name, config and notes (seed, command ...), by atomic rename."""
+    from safetensors.torch import save_file
+
+    if not hasattr(model, "recipe"):
+        raise ModelError(f"{type(model).__name__} was not made by hub.build, so its config is unknown; build it by name.")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        tensors = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
+        save_file(tensors, draft, metadata={"fmlab": json.dumps({**model.recipe, "notes": notes})})
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+def _from_ours(name: str, path: Path, config: dict[str, Any]) -> nn.Module:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            said = json.loads((file.metadata() or {}).get("fmlab", "{}"))
+            state = {key: file.get_tensor(key) for key in file.keys()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read as safetensors ({error}); fetch or train it again.") from error
+    if said and said.get("name") != name:
+        raise ModelError(f"{path} holds weights of {said.get('name')}, not of {name}; load it under that name.")
+    stored = said.get("config", {})
+    differs = [key for key, value in config.items() if said and _as_json(stored.get(key)) != _as_json(value)]
+    if differs:
+        raise ModelError(f"{path} was trained with {_as_call(stored)}, not with another {differs[0]}; leave that out.")
+    model = build(name, **{**config, **stored})
+    load_official(model, state)
+    return model
+
+
+def _from_official(name: str, path: Path, config: dict[str, Any]) -> nn.Module:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds: UnpicklingError, RuntimeError, EOFError, OSError ...
+        reason = str(error).strip().split("\n")[0]
+        raise ModelError(f"{path} cannot be read as plain weights ({reason}); fetch it again, and check its source.") from error
+    model = build(name, **config)
+    load_official(model, state)
+    return model
+
+
+def _architecture(name: str) -> Architecture:
+    if name not in _REGISTRY:
+        near = get_close_matches(str(name), _REGISTRY, n=3, cutoff=0.4) or names()
+        raise ModelError(f"There is no model {name!r}; did you mean {' or '.join(near)}?")
+    return _REGISTRY[name]
+
+
+def _shipped() -> str:
+    labels = sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
+    return f"what ships: {', '.join(labels)}" if labels else "none ship with this version, so train some or give a file's path"
+
+
+def _options(make: Any) -> str:
+    """The options of a builder, also of the class that it hands its config to."""
+    return f"see {make.__module__}.{make.__name__}{inspect.signature(make)}"
+
+
+def _as_call(config: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value!r}" for key, value in config.items()) or "no options"
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str))  # a tuple comes back as a list
+
+
+def _unwrapped(state: dict[str, Any]) -> dict[str, Tensor]:
+    for wrapper in WRAPPERS:
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            return _unwrapped(state[wrapper])
+    tensors = isinstance(state, dict) and {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise ModelError("The checkpoint holds no tensors by name; give the dictionary that torch.load returns.")
+    return tensors
+
+
+def _renames(model: nn.Module) -> tuple[tuple[str, str], ...]:
+    """(official beginning, our beginning) pairs that the model or one of its parts declares as ``official_keys``."""
+    return tuple(pair for part in model.modules() for pair in getattr(part, "official_keys", ()))
+
+
+def _plain(key: str, renames: tuple[tuple[str, str], ...], prefixes: Sequence[str] = PREFIXES) -> str:
+    """A key without prefixes that come and go, and with official words replaced by ours."""
+    while prefix := next((p for p in prefixes if key.startswith(p)), ""):
+        key = key.removeprefix(prefix)
+    for official, own in renames:
+        if key.startswith(official):
+            return own + key.removeprefix(official)
+    return key
+
+
+def _compare(
+    state: dict[str, Tensor], ours: dict[str, str], theirs: dict[str, tuple[str, Tensor]], allow_missing: Sequence[str],
+    renames: tuple[tuple[str, str], ...],
+) -> tuple[LoadReport, dict[str, Tensor]]:
+    matched, missing, misfit = {}, [], []
+    for plain, key in ours.items():
+        if plain not in theirs:
+            missing.append(key)
+        elif theirs[plain][1].shape != state[key].shape:
+            if _named(key, allow_missing, renames):
+                missing.append(key)
+            else:
+                misfit.append(f"{key}: {tuple(theirs[plain][1].shape)} for {tuple(state[key].shape)}")
+        else:
+            matched[key] = theirs[plain][1]
+    unexpected = [key for plain, (key, _) in theirs.items() if plain not in ours]
+    return LoadReport(tuple(matched), tuple(missing), tuple(unexpected), tuple(misfit)), matched
+
+
+def _named(key: str, allowed: Sequence[str], renames: tuple[tuple[str, str], ...]) -> bool:
+    """Whether a key, in any of its forms, is one of ``allowed``, begins with one of them, or fits one as a pattern."""
+    wanted = (allowed,) if isinstance(allowed, str) else allowed
+    plain = _plain(key, renames)
+    return any(
+        form == a or form.startswith(a.removesuffix(".") + ".") or fnmatch(form, a)
+        for word in wanted for a in (word, _plain(word, renames)) for form in (key, plain))

@@ -1,0 +1,71 @@
+"""Save and resume: one file, always whole, because it is written beside its name and then renamed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from fmlab.errors import TrainingError
+from fmlab.training.config import FREE, TrainConfig
+from fmlab.training.order import set_random_states
+
+NAME = "checkpoint.pt"
+
+
+def save(
+    path: Path, model: nn.Module, optimiser: Optimizer, states: list[dict], config: TrainConfig, step: int, cases: int
+) -> None:
+    """Write everything that the step after this one depends on. step: steps done. states: random states by process.
+
+    The schedule's step is ``step``; the sampler's position is ``step * accumulate * batch``, kept for the reader.
+    """
+    position = step * config.accumulate * config.batch
+    whole = {"step": step, "position": position, "cases": cases, "config": asdict(config), "random": states,
+             "model": model.state_dict(), "optimiser": optimiser.state_dict()}
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            torch.save(whole, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load(path: Path, model: nn.Module, optimiser: Optimizer, config: TrainConfig, cases: int, rank: int, processes: int) -> int:
+    """Put the state of ``path`` into model, optimiser and generators; the number of steps done.
+
+    TrainingError if the file is unreadable or belongs to another training. With another number of processes the order of cases
+    goes on all the same; only dropout then draws other numbers, so the generators are left as they are.
+    """
+    try:
+        whole = torch.load(path, map_location="cpu", weights_only=True)
+        _same_training(path, whole, config, cases)
+        model.load_state_dict(whole["model"])
+        optimiser.load_state_dict(whole["optimiser"])
+    except TrainingError:
+        raise
+    except Exception as error:  # torch.load and load_state_dict raise many kinds
+        raise TrainingError(
+            f"{path} does not fit this training ({_short(error)}); move it away, or train in a new folder.") from error
+    if len(whole["random"]) == processes:
+        set_random_states(whole["random"][rank])
+    return whole["step"]
+
+
+def _same_training(path: Path, whole: dict, config: TrainConfig, cases: int) -> None:
+    then, now = whole["config"] | {"cases": whole["cases"]}, asdict(config) | {"cases": cases}
+    names = [name for name in now if name not in FREE and then.get(name) != now[name]]
+    changed = "; ".join(f"{name} was {then.get(name)!r} and is {now[name]!r}" for name in names)
+    if changed:
+        raise TrainingError(f"{path} was made with other settings: {changed}. Set them back, or train in a new folder.")
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
