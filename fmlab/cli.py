@@ -112,7 +112,7 @@ def doctor() -> None:
 def view_scan(
     scan: Annotated[Path, typer.Argument(help=".nii, .nii.gz, .nrrd or a folder of DICOM slices.")],
     labels: Annotated[Path | None, typer.Argument(help="A label map on the scan's grid.")] = None,
-    scheme: Annotated[str, typer.Option(help="What the label ids mean.")] = "fmlab",
+    scheme: Annotated[str | None, typer.Option(help="What the ids mean: fmlab, totalsegmentator_v2, btcv ...")] = None,
     output: Annotated[Path | None, typer.Option(help="The page to write; a temporary file if not named.")] = None,
     browser: Annotated[bool, typer.Option("--open/--no-open", help="Open it in a browser.")] = True,
 ) -> None:

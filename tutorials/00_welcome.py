@@ -20,7 +20,7 @@
 #     minutes: 50
 #     seconds: 40
 #     gigabytes: 1.0
-#     download_mb: 2.3
+#     download_mb: 3.1
 #     hardware: 2 CPU cores
 # ---
 
@@ -64,7 +64,7 @@ from fmlab.vocabulary import structure
 # %%
 body = phantom.sample(seed=7, centre="A", spacing=profile().spacing)
 print(body)
-print("drawn:", {key: body.info[key] for key in ("sex", "age", "phase", "lesions")})
+print("who:", {key: body.info[key] for key in ("sex", "age", "phase", "lesions")})
 
 # %% [markdown]
 # Before you look: radiologists draw an axial slice as if you stood at the patient's feet and looked up.
@@ -85,10 +85,14 @@ fmlab.view(body, index=int(body.shape[2] * 0.6))
 predict("00-p1")
 
 # %% [markdown]
+# The liver lies on the **left of the picture**: you look up from the feet, so the patient's right is on your left.
+
+# %% [markdown]
 # ## 2. A real scan
 #
-# Now a real one: an abdominal CT of a man without contrast agent, from the TotalSegmentator repository (2.3 MB, Apache-2.0). The
-# cell asks before it downloads; say no, or be offline, and the lesson goes on with a second body.
+# Now a real one: an abdominal CT of a man without contrast agent, from the TotalSegmentator repository (Apache-2.0; 3.1 MB
+# with the two further files of sections 3 and 8). Each cell asks before it downloads; say no, or be offline, and the lesson goes on
+# with a second body.
 #
 # **Its labels are the output of another model**, not of a radiologist. Keep that in mind for every number below.
 
@@ -178,9 +182,9 @@ print("the picture says it begins at       z =", real.world((0, 0, found))[2].ro
 print("mean difference of the two there:", round(min(difference), 2), "HU")
 
 # %% [markdown]
-# *What to see.* The affine is wrong by about 25 cm: the slab was cut and the origin was not moved. Every number inside the slab is
-# right, every organ has the right size and shape, and yet a label map placed *by its affine* would put this liver into the pelvis. No
-# metric computed on arrays can notice. Whoever crops must move the origin: `Volume.crop` does.
+# *What to see.* The affine is wrong by more than 20 cm: the slab was cut and the origin was not moved. Every number inside the slab is
+# right, every organ has the right size and shape, and yet a label map placed *by its affine* would put the upper belly into the pelvis.
+# No metric computed on arrays can notice. Whoever crops must move the origin: `Volume.crop` does.
 
 # %% [markdown]
 # ## 4. How large is an organ?
@@ -266,18 +270,19 @@ for style, name in zip(["o-", "s--", "^-.", "D:"], organs):
 left.set(xlabel="shift in mm", ylabel="score", title="Dice", ylim=(0, 1.03))
 right.set(xlabel="shift in mm", title=f"NSD, {tolerance:g} mm tolerance")
 left.legend(frameon=False)
-figure(fig, alt="Score against shift in mm for four organs. Dice: the smaller the organ, the faster "
-                "it falls. NSD: all stay at 1 within the tolerance of one voxel, then fall together.")
+figure(fig, alt="Score against shift in mm for four organs. Dice: the liver falls slowest, the adrenal "
+                "gland by far fastest. NSD: all stay at 1 within the tolerance, then fall in no order of size.")
 
 # %%
 predict("00-p2")
 
 # %% [markdown]
-# *What to see.* One voxel costs the liver a few per cent and the adrenal gland half its score or more. A low Dice on a small structure may
-# be an excellent boundary; "0.95 on the liver, 0.60 on the tumour" does not say that tumours are done worse. **NSD**, the normalised
-# surface distance, asks another question: which share of the two *surfaces* lies within a tolerance (in mm) of the other? Then the
-# organs fall together. Choose the tolerance by what two humans would disagree about, and never below the voxel size: with 4 mm
-# voxels a tolerance of 2 mm forgives nothing.
+# *What to see.* One voxel costs the liver about a tenth and the adrenal gland about half of its score; spleen and gallbladder lie
+# between, close together, because shape counts beside size: what matters is how much surface there is per volume. A low Dice on a small
+# structure may be an excellent boundary; "0.95 on the liver, 0.60 on the tumour" does not say that tumours are done worse. **NSD**, the
+# normalised surface distance, asks another question: which share of the two *surfaces* lies within a tolerance (in mm) of the other?
+# Within the tolerance all organs score 1, whatever their size. Choose the tolerance by what two humans would disagree about, and never
+# below the voxel size: with 4 mm voxels a tolerance of 2 mm forgives nothing.
 
 # %% [markdown]
 # ## 6. Far away: HD95
@@ -316,8 +321,8 @@ for seed in range(4):
     patient = phantom.sample(seed, spacing=profile().spacing, field_of_view="upper abdomen")
     labels = patient.labels.clone()
     labels[labels == gallbladder] = 0
-    if seed < 3:  # found, one voxel too far to the right; the fourth is missed
-        labels[0][shifted(patient.mask("gallbladder"), 1)] = gallbladder
+    if seed < 3:  # found 1, 2 and 3 voxels too far to the right; the fourth is missed
+        labels[0][shifted(patient.mask("gallbladder"), seed + 1)] = gallbladder
     found = patient.with_labels(labels)
     cases[f"patient {seed}"] = metrics.evaluate(found, patient, ["gallbladder"], tolerance)
 values = np.array([scores[0].hd95 for scores in cases.values()])
@@ -329,8 +334,8 @@ metrics.summarise(cases)
 predict("00-p3")
 
 # %% [markdown]
-# *What to see.* Leave the missed case out, and the model looks as if nothing had happened: it would even improve by missing every hard
-# case. That is how several libraries behave by default. fmlab counts a miss as Dice 0, NSD 0 and an HD95 of the scan's diagonal, and
+# *What to see.* The fourth patient was the hardest case: had the model found it as badly as the third, the mean would be worse than it is
+# after missing it. Leave a miss out, and missing makes a model better. That is how several libraries behave by default. fmlab counts a miss as Dice 0, NSD 0 and an HD95 of the scan's diagonal, and
 # writes it under the table. Two empty masks are "absent" and count for nothing. `help(fmlab.metrics)` has the whole table of rules.
 # Note the interval: with four patients it is very wide, and that too is the truth.
 
@@ -357,8 +362,9 @@ for s in [*scores[:6], *scores[-3:]]:
 fmlab.view(real, compare=[("second reader", second)], index=int(real.shape[2] * 0.12), height=360)
 
 # %% [markdown]
-# *What to see.* Large organs agree to a few per cent; the pancreas does not; and the left femur, the one with the metal, is
-# where the two readers part. Look for it near the bottom of the scan (try *Swipe*). Which of the two is right?
+# *What to see.* With the real scan: large organs agree to a few per cent; the pancreas does not; and the left femur, the one with
+# the metal, is where the two readers part. Look for it near the bottom of the scan (try *Swipe*). Which of the two is right? Offline:
+# it is the thin and small structures on which two resolutions of the same body disagree.
 
 # %% [markdown]
 # ## 9. Quiz

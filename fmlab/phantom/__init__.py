@@ -57,6 +57,8 @@ def sample(
     Returns a Volume with image (1, X, Y, Z) float32 and labels (1, X, Y, Z) uint8. Raises SettingsError on unknown names.
     """
     hospital = centre_named(centre)
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise SettingsError(f"The seed {seed!r} is no whole number of 0 or more; choose one, for example 7.")
     steps = _steps(spacing)
     _known("phase", phase, PHASES)
     _known("field of view", field_of_view, VIEWS)
@@ -117,7 +119,10 @@ def _known(what: str, value: str | None, allowed: Sequence[str] | dict) -> None:
 
 
 def _steps(spacing: float | Sequence[float]) -> tuple[float, float, float]:
-    steps = tuple(float(s) for s in np.broadcast_to(spacing, 3))
+    try:
+        steps = tuple(float(s) for s in np.broadcast_to(spacing, 3))
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"The spacing {spacing!r} is not one number or three; give the voxel size in mm.") from error
     if not all(0.5 <= s <= 20 for s in steps):
         raise SettingsError(f"A voxel of {steps} mm cannot be drawn; choose a spacing between 0.5 and 20 mm.")
     return steps

@@ -177,3 +177,22 @@ def _announced(log: Path, server: subprocess.Popen) -> tuple[str, str]:
             break
         time.sleep(0.25)
     pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
+
+
+def test_view_refuses_labels_whose_ids_nobody_explains(tmp_path):
+    import nibabel
+    import numpy as np
+
+    from fmlab.errors import ScanError
+    from fmlab.scan_page import write_page
+
+    grid = np.diag([4.0, 4.0, 4.0, 1.0])
+    image = np.random.default_rng(0).normal(0, 100, (12, 12, 12)).astype(np.int16)
+    ids = np.zeros((12, 12, 12), np.uint8)
+    ids[3:6] = 5  # liver in TotalSegmentator v2, vertebrae in ours
+    scan, labels = tmp_path / "scan.nii.gz", tmp_path / "labels.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(image, grid), scan)
+    nibabel.save(nibabel.Nifti1Image(ids, grid), labels)
+    with pytest.raises(ScanError, match="--scheme.*totalsegmentator_v2"):
+        write_page(scan, labels)
+    assert "liver" in write_page(scan, labels, "totalsegmentator_v2", tmp_path / "page.html").read_text()

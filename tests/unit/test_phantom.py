@@ -265,3 +265,9 @@ def test_breathing_step_moves_belly_and_chest_but_not_the_spine():
     assert moved[..., ~above].abs().max() == 0
     assert moved[:, axes[1] < -45][..., above].abs().max() == 0
     assert torch.allclose(moved[:, axes[1] > 15][..., above] * person.height, torch.tensor(person.step_mm, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("seed", "spacing"), [(-1, 4.0), ("a", 4.0), (1.5, 4.0), (0, (4, 4)), (0, "x")])
+def test_odd_seeds_and_spacings_get_a_sentence(seed, spacing):
+    with pytest.raises(SettingsError, match="seed|spacing"):
+        phantom.sample(seed, spacing=spacing)

@@ -20,8 +20,8 @@ OPTIONS = ["--steps=8", "--lr=1e-2", "--batch=4", "--accumulate=2", "--warmup=2"
 
 def launch(folder: Path, recipe: str) -> subprocess.CompletedProcess:
     """Two processes under torchrun."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "fmlab.train", str(folder)]
-    command += ["--recipe", f"training_recipes:{recipe}", *OPTIONS]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "fmlab.train"]
+    command += [str(folder), "--recipe", f"training_recipes:{recipe}", *OPTIONS]
     path = os.pathsep.join([str(HERE), str(Path(fmlab.__file__).parents[1])])
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
