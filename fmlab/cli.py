@@ -127,6 +127,35 @@ def view_scan(
         webbrowser.open(path.resolve().as_uri())
 
 
+@app.command("segment")
+def segment_scan(
+    scan: Annotated[Path, typer.Argument(help="A CT in HU: .nii, .nii.gz, .nrrd or a folder of DICOM slices.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The label map to write, .nii.gz; names go to .json beside it.")],
+    model: Annotated[str, typer.Option(help="Weights of the universal model: nano, or a file.")] = "nano",
+    structures: Annotated[str, typer.Option(help="Only these, with commas between: liver,spleen.")] = "",
+    reference: Annotated[Path | None, typer.Option(help="A label map to score against.")] = None,
+    scheme: Annotated[str | None, typer.Option(help="What the reference's ids mean: totalsegmentator_v2, btcv ...")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+) -> None:
+    """Segment a CT with the course's own small model: for teaching, not for diagnosis."""
+    from fmlab.segment_scan import segment_file
+
+    wanted = [name.strip() for name in structures.split(",") if name.strip()] or None
+    print(segment_file(scan, output, model, wanted, reference, scheme, overwrite))
+
+
+@app.command("claims")
+def show_claims(
+    claim: Annotated[str, typer.Argument(help="One claim in full, such as C05; without it, all in short.")] = "",
+    own: Annotated[bool, typer.Option("--own", help="Your own runs (in FMLAB_DATA/ledger), not those that ship.")] = False,
+) -> None:
+    """What the slides claim, what our experiments measured, and the verdict computed from it."""
+    from fmlab.lessons.claims import details, overview
+
+    source = "own" if own else "shipped"
+    print(details(claim, source) if claim else overview(source))
+
+
 @data_app.command("list")
 def data_list() -> None:
     """Every known data set: in the cache or not, size, licence, what it holds."""

@@ -28,6 +28,10 @@ class LessonError(FmlabError, RuntimeError):
     """A lesson cannot be built, run or copied."""
 
 
+class ClaimError(FmlabError, ValueError):
+    """A claim is unknown, or a run cannot be kept in its ledger."""
+
+
 class TrainingError(FmlabError, RuntimeError):
     """A training cannot start, go on or be resumed."""
 

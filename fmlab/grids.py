@@ -79,3 +79,11 @@ def _crossed(shape: tuple[int, ...]) -> str:
 
 def _listed(spacing: np.ndarray) -> str:
     return " x ".join(f"{s:.4g}" for s in spacing)
+
+
+def from_ras(values: np.ndarray, affine: np.ndarray, letters: str) -> tuple[np.ndarray, np.ndarray]:
+    """The way back from ``to_ras``: (X, Y, Z) values in RAS order to axes that run as ``letters`` say, "LPS" for example."""
+    ours, theirs = (nib.orientations.axcodes2ornt(codes) for codes in ("RAS", letters))
+    turn = nib.orientations.ornt_transform(ours, theirs)
+    turned = nib.orientations.apply_orientation(values, turn)
+    return np.ascontiguousarray(turned), affine @ nib.orientations.inv_ornt_aff(turn, values.shape)

@@ -41,6 +41,7 @@ def register(name: str, target: str, official: str = "") -> None:
 
 
 register("nano", "fmlab.backbones.by_name:nano")
+register("universal", "fmlab.pretraining.universal:universal")
 register(
     "swin_unetr", "fmlab.backbones.by_name:swin_unetr",
     "huggingface.co/MrGiovanni/SuPreM, supervised_suprem_swinunetr_2100.pth (CC BY-NC-ND 4.0)")

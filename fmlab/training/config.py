@@ -9,7 +9,7 @@ from fmlab.errors import SettingsError
 
 _COUNTS = {"steps": 1, "warmup": 0, "batch": 1, "accumulate": 1, "every": 1, "workers": 0, "seed": 0}  # name: least
 _AMOUNTS = ("lr", "weight_decay", "power")
-_CHOICES = {"schedule": ("cosine", "poly", "constant"), "precision": ("bf16", "float32")}
+_CHOICES = {"schedule": ("cosine", "poly", "constant"), "precision": ("bf16", "bf16-everywhere", "float32")}
 FREE = ("every", "workers", "device", "unused_parameters")  # what may change between a run and its continuation
 
 
@@ -20,7 +20,8 @@ class TrainConfig:
     steps: updates of the weights. lr: highest learning rate. weight_decay: AdamW's. schedule: "cosine", "poly" or "constant".
     warmup: steps until ``lr`` is reached. power: exponent of "poly". batch: cases of one pass, all processes together.
     accumulate: passes per step. clip: largest norm of the gradient, None for no limit. seed: order, augmentation and dropout.
-    precision: "bf16" (autocast, on CUDA only; float32 elsewhere) or "float32". every: steps from checkpoint to checkpoint.
+    precision: "bf16" (autocast, on CUDA only; float32 elsewhere), "bf16-everywhere" (on a CPU too: half the time where the
+    processor has AVX512-BF16 or AMX, much longer where not) or "float32". every: steps from checkpoint to checkpoint.
     workers: processes that load cases. device: None for ``fmlab.settings.device()``. unused_parameters: under DDP, allow steps
     that leave a weight out (as the heads of other tasks).
     """

@@ -155,9 +155,10 @@ class _Run:
         return value.detach().float()
 
     def forward(self, network: nn.Module, batch: object) -> Tensor:
-        """The loss of a batch, under bf16 autocast where that is wanted and the device is CUDA."""
-        device = self.here.device
-        with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda" and self.config.precision == "bf16"):
+        """The loss of a batch, under bf16 autocast where that is wanted."""
+        device, precision = self.here.device, self.config.precision
+        wanted = precision == "bf16-everywhere" or (precision == "bf16" and device.type == "cuda")
+        with torch.autocast(device.type, torch.bfloat16, enabled=wanted):
             return self.loss(network, moved(batch, device))
 
     def save(self, step: int) -> None:

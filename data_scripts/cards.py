@@ -1,0 +1,43 @@
+"""Model cards: what a weight file is, how it was made, and how good it is, as measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from data_scripts.course_evaluation import Evaluation
+
+AIMS = {"liver": 0.80, "lung_left": 0.85, "lung_right": 0.85, "spleen": 0.60, "kidney_left": 0.60, "kidney_right": 0.60,
+        "urinary_bladder": 0.60}
+
+
+def card(weights: Path, notes: Mapping[str, object], found: Evaluation) -> str:
+    """The Markdown text of a card. notes: those stored in the file (command, seed, data ...)."""
+    means = {group: found.mean(group) for group in found.groups}
+    lines = [
+        f"# {weights.stem}", "",
+        "A small 3-D U-Net (nano, 1.25 million parameters) that marks 30 structures in a CT. Made for teaching. Not for diagnosis.",
+        "", f"- file: {weights.name}, {weights.stat().st_size / 1e6:.1f} MB, safetensors",
+        *[f"- {key}: {value}" for key, value in notes.items()],
+        "- licence: that of fmlab; trained on procedural bodies alone, no patient's scan was used",
+        f"- mean Dice over the 20 largest structures (marked *): {means['A-D']:.3f} on unseen bodies of the hospitals A to D, "
+        f"{means['E']:.3f} on hospital E, {means['F']:.3f} on hospital F, neither of which it trained on",
+        "- conventions: a missed structure, and one found where there is none, count as Dice 0 (see fmlab.metrics)", "",
+        "## Dice per structure", "",
+        "Mean and 95 % interval over bodies; the last column is one real CT (TotalSegmentator's example, whose reference labels are "
+        "themselves a model's output), never trained on.", "",
+        "| structure | A-D | E | F | real CT | aim |", "|---|---|---|---|---|---|",
+    ]
+    rows = {group: {row.structure: row.dice for row in summary.rows} for group, summary in found.groups.items()}
+    for name in dict.fromkeys(n for group in rows.values() for n in group):
+        cells = [_interval(rows[group].get(name)) for group in found.groups]
+        star = " *" if name in found.largest else ""
+        real, aim = found.real.get(name), AIMS.get(name)
+        lines.append(f"| {name}{star} | {' | '.join(cells)} | {'-' if real is None else f'{real:.2f}'} | {aim or ''} |")
+    return "\n".join(lines) + "\n"
+
+
+def _interval(dice) -> str:
+    if dice is None:
+        return "-"
+    return f"{dice.mean:.2f}" + (f" [{dice.low:.2f}, {dice.high:.2f}]" if dice.has_interval else "")

@@ -1,0 +1,76 @@
+"""Train the weights that ship with the course: ``python -m data_scripts.train_course_weights universal``.
+
+Everything follows from the seed: bodies, patches, first weights. Stopped, the same command goes on where it was. The log and the
+checkpoints lie in FMLAB_DATA/trainings; weights and card go to fmlab/hub/weights, or to --output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from data_scripts.cards import card
+from data_scripts.course_evaluation import evaluate
+from fmlab import hub
+from fmlab.errors import FmlabError
+from fmlab.pretraining import universal as course
+from fmlab.pretraining.patches import Patches
+from fmlab.settings import data_folder
+from fmlab.training import TrainConfig, curve, train
+from fmlab.training.order import seeded
+
+STEPS = 3600
+
+
+def universal(loss: str, steps: int, seed: int, precision: str, output: Path) -> Path:
+    """Train, evaluate and save the universal model with one of ``course.LOSSES``; the path of its weights."""
+    config = TrainConfig(steps, lr=2e-3, weight_decay=1e-4, warmup=100, batch=2, seed=seed, precision=precision, every=50)
+    label = "nano" if loss == "masked" else f"nano_{loss}"
+    folder = data_folder() / "trainings" / f"universal-{label}-seed{seed}-{steps}"
+    print(f"bodies: {course.COUNTS} of the hospitals, {course.SPACING:g} mm")
+    data = Patches(course.training_bodies(), course.UNIVERSAL, course.SIDE)
+    with seeded(seed):
+        model = hub.build("universal", exclusive=loss == "softmax")
+    result = train(model, course.LOSSES[loss], data, config, folder)
+    curve(result.log).savefig(folder / "curve.png", dpi=120)
+    notes = {
+        "command": f"python -m data_scripts.train_course_weights universal --loss {loss} --steps {steps} --seed {seed}",
+        "data": f"{sum(course.COUNTS.values())} phantoms, partially labelled: {course.COUNTS}, {course.SPACING:g} mm",
+        "seed": seed, "steps": steps, "loss": loss, "precision": precision, "seconds": round(sum(r["seconds"] for r in result.log)),
+    }
+    path = hub.save(model, output / f"universal-{label}.safetensors", **notes)
+    path.with_suffix(".md").write_text(card(path, notes, evaluate(model)))
+    return path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one training; 0, or 1 after a sentence on what went wrong."""
+    parser = argparse.ArgumentParser(prog="python -m data_scripts.train_course_weights", description=__doc__.splitlines()[0])
+    parser.add_argument("model", choices=["universal"])
+    parser.add_argument("--loss", choices=sorted(course.LOSSES), default="masked", help="default: %(default)s")
+    parser.add_argument("--steps", type=int, default=STEPS, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--precision", choices=["bf16", "bf16-everywhere", "float32"], help="default: bf16 where it is fast")
+    parser.add_argument("--output", type=Path, default=Path(hub.__file__).with_name("weights"), help="default: %(default)s")
+    given = parser.parse_args(arguments)
+    try:
+        path = universal(given.loss, given.steps, given.seed, given.precision or fast_precision(), given.output)
+    except FmlabError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(path)
+    return 0
+
+
+def fast_precision() -> str:
+    """bf16 also on a CPU that computes it, by AVX512-BF16 or AMX."""
+    here = torch.backends.cpu.get_cpu_capability()
+    knows = torch.cpu._is_avx512_bf16_supported() if hasattr(torch.cpu, "_is_avx512_bf16_supported") else False
+    return "bf16-everywhere" if here.startswith("AVX512") and knows else "bf16"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

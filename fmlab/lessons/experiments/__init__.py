@@ -1,0 +1,1 @@
+"""The experiments behind the claims: one file a claim, each with ``run(seed, ...) -> claims.Run``."""
