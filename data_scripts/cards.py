@@ -16,7 +16,7 @@ def card(weights: Path, notes: Mapping[str, object], found: Evaluation) -> str:
     means = {group: found.mean(group) for group in found.groups}
     lines = [
         f"# {weights.stem}", "",
-        "A small 3-D U-Net (nano, 1.25 million parameters) that marks 30 structures in a CT. Made for teaching. Not for diagnosis.",
+        "A small 3-D U-Net (nano, 1.25 million parameters) that marks 30 structures in a CT. For teaching, not for diagnosis.",
         "", f"- file: {weights.name}, {weights.stat().st_size / 1e6:.1f} MB, safetensors",
         *[f"- {key}: {value}" for key, value in notes.items()],
         "- licence: that of fmlab; trained on procedural bodies alone, no patient's scan was used",
@@ -24,8 +24,8 @@ def card(weights: Path, notes: Mapping[str, object], found: Evaluation) -> str:
         f"{means['E']:.3f} on hospital E, {means['F']:.3f} on hospital F, neither of which it trained on",
         "- conventions: a missed structure, and one found where there is none, count as Dice 0 (see fmlab.metrics)", "",
         "## Dice per structure", "",
-        "Mean and 95 % interval over bodies; the last column is one real CT (TotalSegmentator's example, whose reference labels are "
-        "themselves a model's output), never trained on.", "",
+        "Mean and 95 % interval over bodies. The real CT, never trained on, is TotalSegmentator's example; its reference labels "
+        "are a model's output too. Aim: what this model was to reach there.", "",
         "| structure | A-D | E | F | real CT | aim |", "|---|---|---|---|---|---|",
     ]
     rows = {group: {row.structure: row.dice for row in summary.rows} for group, summary in found.groups.items()}

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import torch
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from fmlab import cohorts, phantom
-from fmlab.vocabulary import PALETTE
+from fmlab import cohorts, hub, inference, phantom
+from fmlab.vocabulary import PALETTE, region
 from fmlab.volume import Volume
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "pictures"
@@ -52,6 +53,26 @@ def at(body: Volume, *millimetres: float) -> tuple[int, int, int]:
     return (int(body.index((0, 0, low))[2]), int(body.index((0, 0, high))[2]), int(body.index((0, depth, 0))[1]))
 
 
+def segmented(path: Path) -> None:
+    """The real CT, four slices: plain, with its reference labels, and with those of the model that ships."""
+    scan = cohorts.load("totalsegmentator-ct")
+    model = hub.load("universal", "nano")
+    found = inference.segment(model, scan)
+    known = [number for name in model.structures for number in region(name)]  # compare what the model was asked for
+    labels = torch.where(torch.isin(scan.labels, torch.tensor(known, dtype=torch.uint8)), scan.labels, 0)
+    rows = [("real CT", scan, False), ("reference labels (TotalSegmentator)", scan.with_labels(labels), True),
+            ("fmlab's nano model, trained on procedural bodies alone", found, True)]
+    places = [(2, 95), (2, 72), (2, 18), (1, 46), (0, 40)]
+    fig, axes = plt.subplots(3, 5, figsize=(14, 7.6), facecolor="black")
+    for row, (title, volume, colour) in zip(axes, rows):
+        for ax, (axis, index) in zip(row, places):
+            ax.imshow(slice_rgb(volume, axis, index, colour), interpolation="bilinear")
+            ax.axis("off")
+        row[0].set_title(title, color="white", loc="left", fontsize=11)
+    fig.subplots_adjust(0.01, 0.01, 0.99, 0.95, 0.03, 0.12)
+    fig.savefig(path, dpi=70, facecolor="black")
+
+
 if __name__ == "__main__":
     bodies = [
         (f"phantom, seed {seed}, centre {centre}", phantom.sample(seed, centre, 2.0, field_of_view=view))
@@ -62,3 +83,4 @@ if __name__ == "__main__":
         [("real CT (TotalSegmentator's example)", cohorts.load("totalsegmentator-ct"), (32, 78, 46)), *rows],
         FOLDER / "bodies.png",
     )
+    segmented(FOLDER / "segmented.png")

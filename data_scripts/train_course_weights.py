@@ -16,6 +16,7 @@ from data_scripts.cards import card
 from data_scripts.course_evaluation import evaluate
 from fmlab import hub
 from fmlab.errors import FmlabError
+from fmlab.lessons.claims import hardware
 from fmlab.pretraining import universal as course
 from fmlab.pretraining.patches import Patches
 from fmlab.settings import data_folder
@@ -39,7 +40,8 @@ def universal(loss: str, steps: int, seed: int, precision: str, output: Path) ->
     notes = {
         "command": f"python -m data_scripts.train_course_weights universal --loss {loss} --steps {steps} --seed {seed}",
         "data": f"{sum(course.COUNTS.values())} phantoms, partially labelled: {course.COUNTS}, {course.SPACING:g} mm",
-        "seed": seed, "steps": steps, "loss": loss, "precision": precision, "seconds": round(sum(r["seconds"] for r in result.log)),
+        "loss": loss, "precision": precision, "hardware": hardware(),
+        "seconds": round(sum(line["seconds"] for line in result.log)),
     }
     path = hub.save(model, output / f"universal-{label}.safetensors", **notes)
     path.with_suffix(".md").write_text(card(path, notes, evaluate(model)))

@@ -5,87 +5,91 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from fmlab import grids, hub, inference, metrics, scan_files
 from fmlab.errors import ModelError, ScanError
 from fmlab.settings import device
-from fmlab.vocabulary import ID, MAPPINGS
+from fmlab.vocabulary import ID, MAPPINGS, region
 from fmlab.volume import Volume
 
 
 @dataclass(frozen=True)
 class Segmented:
-    """What was found. volume: the scan with its new labels. labels, names: the files. scores: per structure, if asked for."""
+    """What was found. volume: the scan with its new labels. labels, names: the files. ml: structure -> its volume, in order.
+
+    scores: per structure, if a reference was given.
+    """
 
     volume: Volume
     labels: Path
     names: Path
+    ml: Mapping[str, float]
     scores: tuple[metrics.Score, ...] = ()
 
     def __str__(self) -> str:
         dice = {score.structure: f"{score.dice:6.3f}" for score in self.scores if score.scored}
-        rows = [f"{'structure':<20}{'ml':>9}{'  Dice' if dice else ''}"]
-        for name in sorted(self.volume.annotated or (), key=ID.get):
-            ml = float(self.volume.mask(name).sum()) * self.volume.voxel_ml
+        rows = [f"{'structure':<20}{'ml':>9}{'  Dice' if self.scores else ''}"]
+        for name, ml in self.ml.items():
             if ml or name in dice:
-                rows.append(f"{name:<20}{ml:9.1f}{dice.get(name, '' if not dice else '     -')}")
+                rows.append(f"{name:<20}{ml:9.1f}{dice.get(name, '     -' if self.scores else '')}")
         return "\n".join([*rows, f"{self.labels}\n{self.names}"])
 
 
 def segment_file(
-    scan: Path, output: Path, weights: str | Path = "nano", structures: Sequence[str] | None = None, reference: Path | None = None,
-    scheme: str | None = None, overwrite: bool = False, progress: bool = True,
+    scan: Path, output: Path, weights: str | Path = "nano", structures: Sequence[str] | None = None,
+    reference: Path | None = None, scheme: str | None = None, overwrite: bool = False, progress: bool = True,
 ) -> Segmented:
     """Segment .nii, .nii.gz, .nrrd or a folder of DICOM slices with the universal model; write labels and names.
 
     weights: "nano", another label of the universal model's weights, or a file. structures: only these. reference: a label file
     to score against, its ids of ``scheme``. Raises ScanError, ModelError or VocabularyError with nothing written.
     """
-    names = output.with_name(scan_files.stem(output) + ".json")
-    _refuse_existing(output, names, overwrite)
+    names = _free(output, (scan, reference), overwrite)
     model = hub.load("universal", weights).to(device())
-    volume = Volume.read(scan)
-    known = _reference(volume, reference, scheme)
+    volume = Volume.read(scan, labels=reference, scheme=scheme or "fmlab")
+    if reference and scheme is None and volume.annotated is None:  # another model's id 5 is not ours
+        raise ScanError(f"{reference} does not say what its ids mean; name it by --scheme, one of {', '.join(MAPPINGS)}.")
     found = inference.segment(model, volume, structures, progress=progress)
-    scores = () if known is None else tuple(metrics.evaluate(found, known, sorted(found.annotated, key=ID.get)))
+    scores = tuple(metrics.evaluate(found, volume, sorted(found.annotated, key=ID.get))) if reference else ()
+    result = Segmented(found, output, names, _ml(found), scores)
     values, affine = grids.from_ras(found.labels[0].cpu().numpy(), found.affine, str(volume.info["orientation"]))
     comment = {"name": volume.name, "annotated": sorted(found.annotated), "model": f"universal, {weights}"}
     scan_files.write_nifti(output, values, affine, comment, overwrite)
-    _write_names(names, found, str(weights), scan, scores)
-    return Segmented(found, output, names, scores)
+    _write_names(result, scan, str(weights))
+    return result
 
 
-def _refuse_existing(output: Path, names: Path, overwrite: bool) -> None:
-    """Before any work: is there a place for the two files?"""
+def _free(output: Path, inputs: Sequence[Path | None], overwrite: bool) -> Path:
+    """Before any work: is there a place for the two files? The path of the names."""
     if scan_files.suffix(output) not in (".nii", ".nii.gz"):
         raise ScanError(f"{output}: labels are written as NIfTI; end the name with .nii.gz.")
     if not output.parent.is_dir():
         raise ScanError(f"{output}: the folder {output.parent} does not exist; make it first.")
+    if output.resolve() in [path.resolve() for path in inputs if path]:
+        raise ScanError(f"{output} is what is to be read, and the labels would replace it; choose another name.")
+    names = output.with_name(output.name[: -len(scan_files.suffix(output))] + ".json")
     there = [str(path) for path in (output, names) if path.exists()]
     if there and not overwrite:
         raise ScanError(f"{' and '.join(there)} exist already and were left as they are; choose another name or say --overwrite.")
+    return names
 
 
-def _reference(volume: Volume, reference: Path | None, scheme: str | None) -> Volume | None:
-    """The scan with its reference labels, or None."""
-    if reference is None:
-        return None
-    drawn = Volume.read(Path(str(volume.info["source"])), labels=reference, scheme=scheme or "fmlab")
-    if scheme is None and drawn.annotated is None:
-        raise ScanError(f"{reference} does not say what its ids mean; name it by --scheme, one of {', '.join(MAPPINGS)}.")
-    return drawn
+def _ml(found: Volume) -> dict[str, float]:
+    """Structure -> ml, parts included, in vocabulary order; slice by slice, as counts of a whole scan need 8 bytes a voxel."""
+    counts = sum(np.bincount(part.ravel(), minlength=256) for part in found.labels[0].cpu().numpy())
+    return {name: float(counts[list(region(name))].sum()) * found.voxel_ml for name in sorted(found.annotated, key=ID.get)}
 
 
-def _write_names(path: Path, found: Volume, weights: str, scan: Path, scores: Sequence[metrics.Score]) -> None:
+def _write_names(result: Segmented, scan: Path, weights: str) -> None:
     """The side JSON, by atomic rename: ids and names, volumes, model, and the scores where there are some."""
-    rows = {}
-    dice = {score.structure: round(score.dice, 4) for score in scores if score.scored}
-    for name in sorted(found.annotated or (), key=ID.get):
-        ml = float(found.mask(name).sum()) * found.voxel_ml
-        rows[str(ID[name])] = {"name": name, "ml": round(ml, 2)} | ({"dice": dice[name]} if name in dice else {})
+    path, dice = result.names, {score.structure: round(score.dice, 4) for score in result.scores if score.scored}
+    rows = {str(ID[name]): {"name": name, "ml": round(ml, 2)} | ({"dice": dice[name]} if name in dice else {})
+            for name, ml in result.ml.items()}
     content = {"scan": str(scan), "model": f"universal, {weights}", "labels": rows,
                "note": "made by a small model for teaching, not for diagnosis"}
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")

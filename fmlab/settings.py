@@ -15,20 +15,22 @@ from fmlab.errors import SettingsError
 class Profile:
     """How much a lesson may spend; lesson code is the same in every profile.
 
-    spacing: phantom voxel size in mm. cases: bodies in a small cohort. seconds, gigabytes: a lesson's budget.
+    spacing: phantom voxel size in mm. cases: bodies in a small cohort. steps: of a short live training. seconds, gigabytes: a
+    lesson's budget.
     """
 
     name: str
     spacing: float
     cases: int
+    steps: int
     seconds: float
     gigabytes: float
 
 
 _PROFILES = {
-    "ci": Profile("ci", spacing=6.0, cases=3, seconds=150, gigabytes=3.0),
-    "laptop": Profile("laptop", spacing=4.0, cases=6, seconds=150, gigabytes=3.0),
-    "gpu": Profile("gpu", spacing=3.0, cases=24, seconds=150, gigabytes=12.0),
+    "ci": Profile("ci", spacing=6.0, cases=3, steps=4, seconds=150, gigabytes=3.0),
+    "laptop": Profile("laptop", spacing=4.0, cases=6, steps=40, seconds=150, gigabytes=3.0),
+    "gpu": Profile("gpu", spacing=3.0, cases=24, steps=200, seconds=150, gigabytes=12.0),
 }
 
 

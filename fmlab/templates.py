@@ -50,29 +50,29 @@ class Template:
 _TABLE = """
 btcv | BTCV, Beyond the Cranial Vault: abdomen | 47 | 10.7303/syn3193805 | terms of Synapse, registration
 btcv_cervix | BTCV, Beyond the Cranial Vault: cervix | 0 | 10.7303/syn3193805 | terms of Synapse, registration
-pancreas_ct | NIH Pancreas-CT | 0 | 10.7937/K9/TCIA.2016.tNB1kqBU | -
-multi_organ_ct | Multi-organ abdominal CT references | 42 | 10.5281/zenodo.1169361 | -
-chaos | CHAOS (CT) | 20 | 10.1016/j.media.2020.101950 | -
+pancreas_ct | NIH Pancreas-CT | 0 | 10.7937/K9/TCIA.2016.tNB1kqBU | CC BY 3.0
+multi_organ_ct | Multi-organ abdominal CT references | 42 | 10.5281/zenodo.1169361 | CC BY 4.0 (labels)
+chaos | CHAOS (CT) | 20 | 10.1016/j.media.2020.101950 | CC BY-NC-SA 4.0
 lits | LiTS | 131 | 10.1016/j.media.2022.102680 | -
-kits19 | KiTS19 | 0 | 10.48550/arXiv.1904.00445 | -
-kits | KiTS21 | 300 | 10.48550/arXiv.2307.01984 | -
-word | WORD | 120 | 10.1016/j.media.2022.102642 | -
+kits19 | KiTS19 | 0 | 10.48550/arXiv.1904.00445 | CC BY-NC-SA
+kits | KiTS21 | 300 | 10.48550/arXiv.2307.01984 | CC BY-NC-SA
+word | WORD | 120 | 10.1016/j.media.2022.102642 | GPL-3.0, academic research only
 abdomenct_1k | AbdomenCT-1K | 1000 | 10.1109/TPAMI.2021.3100536 | -
 abdomenct_12organ | AbdomenCT-12organ | 50 | 10.1109/TPAMI.2021.3100536 | -
-amos22 | AMOS22 (CT) | 200 | 10.48550/arXiv.2206.08023 | -
+amos22 | AMOS22 (CT) | 200 | 10.48550/arXiv.2206.08023 | CC BY 4.0
 flare22 | FLARE22 | 0 | 10.48550/arXiv.2308.05862 | -
-ct_org | CT-ORG | 140 | 10.1038/s41597-020-00715-8 | -
+ct_org | CT-ORG | 140 | 10.1038/s41597-020-00715-8 | CC BY 3.0
 msd_liver | MSD Task03 Liver | 131 | 10.1038/s41467-022-30695-9 | CC BY-SA 4.0
 msd_lung | MSD Task06 Lung | 63 | 10.1038/s41467-022-30695-9 | CC BY-SA 4.0
 msd_pancreas | MSD Task07 Pancreas | 281 | 10.1038/s41467-022-30695-9 | CC BY-SA 4.0
 msd_hepatic_vessel | MSD Task08 HepaticVessel | 303 | 10.1038/s41467-022-30695-9 | CC BY-SA 4.0
 msd_spleen | MSD Task09 Spleen | 41 | 10.1038/s41467-022-30695-9 | CC BY-SA 4.0
 msd_colon | MSD Task10 Colon | 126 | 10.1038/s41467-022-30695-9 | CC BY-SA 4.0
-segthor | SegTHOR | 0 | 10.48550/arXiv.1912.05950 | -
+segthor | SegTHOR | 0 | 10.48550/arXiv.1912.05950 | signed agreement
 structseg_thorax | StructSeg 2019, thoracic organs at risk | 0 | - | -
 totalsegmentator_v1 | TotalSegmentator, version 1 | 0 | 10.1148/ryai.230024 | CC BY 4.0
 totalsegmentator_v2 | TotalSegmentator, version 2 | 0 | 10.1148/ryai.230024 | CC BY 4.0
-totalsegmentator_mr | TotalSegmentator MRI | 0 | 10.1148/radiol.241613 | -
+totalsegmentator_mr | TotalSegmentator MRI | 0 | 10.1148/radiol.241613 | CC BY-NC-SA 2.0
 """
 
 

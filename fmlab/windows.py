@@ -20,9 +20,8 @@ class Window:
     knots: tuple[tuple[float, float], ...]
 
     def __post_init__(self) -> None:
-        hu, values = zip(*self.knots, strict=True)
-        rising = all(a < b for a, b in zip(hu, hu[1:])) and all(a <= b for a, b in zip(values, values[1:]))
-        if len(hu) < 2 or not rising:
+        pairs = list(zip(self.knots, self.knots[1:]))
+        if not pairs or not all(a[0] < b[0] and a[1] <= b[1] for a, b in pairs):
             raise SettingsError(f"Window({self.knots}): give two knots (HU, value) or more, ascending.")
 
     def __call__(self, image: Tensor) -> Tensor:

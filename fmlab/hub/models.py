@@ -161,6 +161,7 @@ def save(model: nn.Module, path: str | Path, **notes: Any) -> Path:
     try:
         tensors = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
         save_file(tensors, draft, metadata={"fmlab": json.dumps({**model.recipe, "notes": notes})})
+        draft.chmod(0o644)  # safetensors makes files that only their owner can read
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

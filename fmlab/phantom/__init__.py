@@ -108,7 +108,7 @@ def paint(person: Person, axes: tuple[Tensor, Tensor, Tensor], phase: str) -> Ca
     paint_lesions(canvas, person)
     canvas.layer()
     paint_spine(canvas, person)
-    paint_chest_wall(canvas, person, body)
+    paint_chest_wall(canvas, body)
     paint_pelvis(canvas, person, body)
     return canvas
 

@@ -16,7 +16,7 @@ def paint_bowel(canvas: Canvas, person: Person, body: Trunk) -> None:
     room = torch.maximum(body.cavity + 1.5, body.diaphragm + 3)
     speckle = Waves(person.rng("stool"), 40, 7, 20)(*canvas.axes)
     lumen = _colon(canvas, person, room, speckle)
-    _small_bowel(canvas, person, room, speckle)
+    _small_bowel(canvas, person, room)
     if lumen is not None:
         lumen()
 
@@ -135,7 +135,7 @@ def small_bowel_path(person: Person) -> np.ndarray:
     return spline([(-34, 42, 108, 11), *path, (78, 40, -22, 10)], 8)
 
 
-def _small_bowel(canvas: Canvas, person: Person, room: torch.Tensor, speckle: torch.Tensor) -> None:
+def _small_bowel(canvas: Canvas, person: Person, room: torch.Tensor) -> None:
     path = small_bowel_path(person)
     box, distance = canvas.tube(path, margin=2)
     if box is None:

@@ -84,7 +84,7 @@ def paint_spine(canvas: Canvas, person: Person) -> None:
     canvas.paint(box, torch.maximum(ring - 7.2, 4 - z), "spinal_cord", "cord")
 
 
-def paint_chest_wall(canvas: Canvas, person: Person, body: Trunk) -> None:
+def paint_chest_wall(canvas: Canvas, body: Trunk) -> None:
     """Ribs, costal cartilages, sternum, and the shoulder girdle's bones.
 
     A rib is where three bands meet: just outside the cavity, at the height of its vertebra minus the drop towards the front, and

@@ -103,10 +103,10 @@ def masked_dice(logits: Tensor, target: Tensor, w: Tensor, smooth: float = 1.0) 
 def masked_bce_dice(logits: Tensor, target: Tensor, w: Tensor, smooth: float = 1.0, reward_empty: bool = False) -> Tensor:
     """masked_bce + Dice, computed in one pass: what the course's own universal model is trained with.
 
-    reward_empty: True makes the Dice that of ``masked_dice``. By default ``smooth`` stands below the line only, 1 - 2 sum Y Yhat /
-    (sum Y + sum Yhat + smooth), as in CLIP-driven's and MultiTalent's: an empty foreground costs 1 with zero gradient, and the
-    cross-entropy alone teaches absence. Most classes are absent from most patches, and a Dice that is perfect for predicting
-    nothing is learnt first: with it the nano model had not found spleen, femurs or trachea after 1600 steps.
+    reward_empty: True makes the Dice that of ``masked_dice``. By default ``smooth`` stands below the line only,
+    1 - 2 sum Y Yhat / (sum Y + sum Yhat + smooth), as in CLIP-driven's and MultiTalent's: an empty foreground costs 1 with zero
+    gradient, and the cross-entropy alone teaches absence. Most classes are absent from most patches, and a Dice that is perfect
+    for predicting nothing is learnt first: with it the nano model had not found spleen, femurs or trachea after 1600 steps.
     """
     pairs = annotated_pairs(logits, target, w)
     return mean_over_samples(bce_per_pair(pairs) + dice_per_pair(pairs, smooth if reward_empty else 0, smooth), pairs.sample)

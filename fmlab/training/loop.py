@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from fmlab.errors import TrainingError
 from fmlab.training import checkpoint
+from fmlab.training.allocator import keep_freed_memory
 from fmlab.training.config import TrainConfig
 from fmlab.training.distributed import Place, place
 from fmlab.training.log import Log, read_log
@@ -64,6 +65,8 @@ def train(
         if not resume and (folder / checkpoint.NAME).exists():
             raise TrainingError(f"{folder} holds a training already; choose a new folder, or resume=True to go on with it.")
         folder.mkdir(parents=True, exist_ok=True)
+        if here.device.type == "cpu":
+            keep_freed_memory()
         model.to(here.device).train()
         weights = [p for p in model.parameters() if p.requires_grad]
         if not weights:

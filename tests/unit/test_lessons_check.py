@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from fmlab.errors import LessonError
 from fmlab.lessons import check, hint, progress
@@ -124,6 +125,33 @@ def test_a_call_in_place_of_the_function_is_explained():
 def test_same_knows_nan_shape_and_type():
     assert same(float("nan"), np.nan, 0) and same([1, 2], np.array([1.0, 2.0]), 0)
     assert not same(1.0, [1.0], 0) and not same(None, np.nan, 0) and not same("a", 1, 0)
+
+
+def test_same_compares_parts_of_different_shapes_one_by_one():
+    y, w = np.ones((2, 3)), np.ones(2)
+    assert same((torch.from_numpy(y), [1, 1]), (y, w), 0) and same([[42, 43], [71]], [[42, 43], [71]], 0)
+    assert not same((w, y), (y, w), 0) and not same((y, 2 * w), (y, w), 0) and not same(y, (y, w), 0)
+    assert not same((y,), (y, w), 0) and not same((y, None), (y, w), 0)
+    with_gradient = torch.ones(2, requires_grad=True)
+    assert same([with_gradient, with_gradient], [w, w], 0)
+
+
+def test_a_ragged_argument_does_not_count_as_changed():
+    spec = Exercise("90-first", "First ids.", lambda regions: [ids[0] for ids in regions], meets="fmlab.metrics.dice", hints=(),
+                    cases=(Case("two regions", lambda rng: ([[42, 43, 71], [45]],), "Take the first."),), misconceptions=())
+    assert judge(spec, lambda regions: [ids[0] for ids in regions]).passed
+    assert "changes its input" in judge(spec, lambda regions: [ids.pop(0) for ids in regions]).message
+
+
+def test_right_numbers_that_break_a_law_do_not_pass():
+    def trains(f, rng):
+        return f(torch.ones(3, requires_grad=True)).requires_grad
+
+    spec = Exercise("90-double", "Twice x.", lambda x: 2 * x, meets="fmlab.metrics.dice", hints=(), misconceptions=(),
+                    cases=(Case("some numbers", lambda rng: (torch.from_numpy(rng.random(4)),), "Multiply by two."),),
+                    invariants=(Invariant("The gradient is lost.", trains),))
+    assert judge(spec, lambda x: 2 * x).passed
+    assert judge(spec, lambda x: 2 * x.detach()).message == "The gradient is lost."
 
 
 def test_unknown_exercise_suggests_the_nearest():

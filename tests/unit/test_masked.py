@@ -15,6 +15,7 @@ LOSSES = {
     "masked_bce": masked.masked_bce,
     "masked_dice": masked.masked_dice,
     "masked_bce_dice": masked.masked_bce_dice,
+    "masked_bce_dice empty": lambda x, y, w: masked.masked_bce_dice(x, y, w, reward_empty=True),
     "clip_driven": masked.clip_driven,
     "clip_driven volume": lambda x, y, w: masked.clip_driven(x, y, w, "volume"),
     "multitalent": masked.multitalent,
@@ -75,7 +76,8 @@ def test_empty_and_full_foreground_are_finite(loss, logit):
         assert torch.isfinite(value) and torch.isfinite(x.grad).all()
 
 
-@pytest.mark.parametrize("name", ["masked_bce", "masked_dice", "masked_bce_dice", "clip_driven", "suprem", "hermes", "dodnet"])
+@pytest.mark.parametrize("name", ["masked_bce", "masked_dice", "masked_bce_dice", "masked_bce_dice empty", "clip_driven",
+                                  "suprem", "hermes", "dodnet"])
 def test_a_sample_with_nothing_annotated_changes_nothing(name):
     x, y, w = batch()
     w = torch.tensor([[1, 1, 0], [0, 0, 0]])
@@ -95,6 +97,31 @@ def test_the_slides_formula_by_hand():
     assert masked.multitalent_bce(x, y, w).item() == pytest.approx((w * cross).sum().item(), rel=1e-5)
 
 
+def test_both_forms_of_the_courses_own_loss_by_hand():
+    x, y, w = batch()
+    p, t = x.detach().double().sigmoid().flatten(2), y.double().flatten(2)
+    below = 1 - 2 * (p * t).sum(2) / (p.sum(2) + t.sum(2) + 1)  # the 1 stands below the line only
+    by_hand = masked.masked_bce(x, y, w) + ((w * below).sum(1) / w.sum(1)).mean()
+    assert masked.masked_bce_dice(x, y, w).item() == pytest.approx(by_hand.item(), rel=1e-5)
+    both = masked.masked_bce(x, y, w) + masked.masked_dice(x, y, w)
+    torch.testing.assert_close(masked.masked_bce_dice(x, y, w, reward_empty=True), both)
+    assert torch.equal(unmasked_sigmoid(x, y), masked.masked_bce_dice(x, y, torch.ones_like(w)))
+
+
+def test_absence_is_taught_by_the_cross_entropy_alone():
+    x, y, w = batch()
+    y[0, 1] = 0  # annotated, and not here
+
+    def gradient(loss, **options):
+        return torch.autograd.grad(loss(x, y, w, **options), x)[0]
+
+    alone, rewarded = gradient(masked.masked_bce_dice), gradient(masked.masked_bce_dice, reward_empty=True)
+    cross = gradient(masked.masked_bce)
+    torch.testing.assert_close(alone[0, 1], cross[0, 1], rtol=0, atol=0)  # no Dice gradient at all
+    assert (cross[0, 1] > 0).all() and (rewarded[0, 1] > cross[0, 1]).all()
+    assert (alone[0, 0] != cross[0, 0]).all()  # where there is foreground Dice takes part
+
+
 def test_batch_dice_sums_over_images_before_it_divides():
     x = torch.full((2, 1, 1, 1, 2), 200.0)
     y = torch.tensor([[1.0, 1.0], [0.0, 0.0]]).view(2, 1, 1, 1, 2)
@@ -106,6 +133,8 @@ def test_batch_dice_sums_over_images_before_it_divides():
 def test_empty_foreground_costs_what_each_loss_says():
     nothing, y, w = torch.full((1, 1, 3, 2, 2), -200.0), torch.zeros(1, 1, 3, 2, 2), torch.ones(1, 1)
     assert masked.masked_dice(nothing, y, w).item() == pytest.approx(0.0)
+    assert masked.masked_bce_dice(nothing, y, w, reward_empty=True).item() == pytest.approx(0.0)
+    assert masked.masked_bce_dice(nothing, y, w).item() == pytest.approx(1.0)
     for form in ("slices", "volume"):
         assert masked.clip_driven_dice(nothing, y, w, form).item() == pytest.approx(1.0)
     assert masked.multitalent_dice(nothing, y, w).item() == 0.0

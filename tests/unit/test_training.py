@@ -178,6 +178,24 @@ def test_what_cannot_be_trained_is_refused(tmp_path):
             replace(SMALL, **wrong)
 
 
+def test_bf16_everywhere_trains_on_a_cpu(tmp_path):
+    seen = []
+
+    def watched(model, batch):
+        seen.append(model(batch["image"]).dtype)
+        return loss(model, batch)
+
+    torch.manual_seed(0)
+    model = net()
+    config = TrainConfig(steps=20, lr=1e-2, warmup=2, precision="bf16-everywhere", device="cpu")
+    losses = [line["loss"] for line in train(model, watched, Balls(4), config, tmp_path / "everywhere", progress=False).log]
+    assert set(seen) == {torch.bfloat16} and np.mean(losses[-3:]) < 0.7 * losses[0]
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+    seen.clear()
+    train(model, watched, Balls(4), SMALL, tmp_path / "cuda only", progress=False)  # "bf16": as it always was on a CPU
+    assert set(seen) == {torch.float32}
+
+
 def test_frozen_weights_stay(tmp_path):
     model = net()
     model[0].requires_grad_(False)

@@ -90,6 +90,8 @@ def test_it_travels_between_processes(volume):
         ({"image": torch.zeros(2, 12, 10, 8)}, r"\(1, X, Y, Z\)"),
         ({"image": torch.zeros(1, 12, 0, 8)}, r"\(1, X, Y, Z\)"),
         ({"image": torch.full((1, *SHAPE), float("nan"))}, "NaN"),
+        ({"image": ct().masked_fill(ct() == ct().max(), float("nan"))}, "NaN"),
+        ({"image": ct().masked_fill(ct() == ct().max(), float("-inf"))}, "infinite"),
         ({"affine": np.diag([1, 0, 1, 1])}, "above zero"),
         ({"affine": np.ones((4, 4))}, "affine"),
         ({"affine": np.diag([-1, 1, 1, 1])}, "LAS"),

@@ -1,14 +1,14 @@
 """C05: unmasked losses punish structures that a data set did not annotate. Three losses, everything else the same.
 
-A nano U-Net is trained from scratch on a partially labelled assembly, once a loss, with the same first weights, patches and order;
-then all structures are scored on unseen bodies with every structure drawn. Small, so that a laptop repeats it: 6 mm voxels.
+A nano U-Net is trained from scratch on a partially labelled assembly, once with each loss, with the same first weights, patches
+and order; then all structures are scored on unseen bodies with every structure drawn. At 6 mm, so that a laptop repeats it.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import nn
 
 from fmlab import cohorts, hub, metrics
 from fmlab.inference import segment
+from fmlab.lessons import claims
 from fmlab.pretraining import universal as course
 from fmlab.pretraining.patches import Patches
 from fmlab.templates import SEEDS_APART, assembly, template_matrix
@@ -23,13 +24,16 @@ from fmlab.training import TrainConfig, train
 from fmlab.training.order import seeded
 
 Dices = dict[str, dict[str, float]]  # case -> structure -> Dice
+STRUCTURES = ("vertebrae", "ribs", "hip_left", "hip_right", "lung_left", "lung_right", "heart", "aorta", "liver", "spleen",
+              "kidney_left", "kidney_right", "stomach", "colon", "autochthon_left", "autochthon_right")
+"""The sixteen largest that one, two or three of the four hospitals draw; none is drawn by all."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a run costs. bodies: per hospital A to D. held_out: unseen bodies per hospital. spacing: mm. side: voxels of a patch."""
+    """What a run costs. bodies, held_out: for training and for scoring, per hospital. spacing: mm. side: of a patch, voxels."""
 
-    steps: int = 600
+    steps: int = 700
     bodies: int = 24
     held_out: int = 2
     spacing: float = 6.0
@@ -40,7 +44,7 @@ class Setting:
 def trained(loss: str, seed: int, setting: Setting, data: Patches, folder: Path, progress: bool = True) -> nn.Module:
     """A model trained with one of ``universal.LOSSES``, in eval mode; all losses start alike and see the same patches."""
     with seeded(seed):
-        model = hub.build("universal", exclusive=loss == "softmax")
+        model = hub.build("universal", structures=STRUCTURES, exclusive=loss == "softmax")
     config = TrainConfig(setting.steps, lr=2e-3, weight_decay=1e-4, warmup=min(50, setting.steps // 4), seed=seed,
                          precision=setting.precision)
     train(model, course.LOSSES[loss], data, config, folder / f"{loss}-seed{seed}-{setting.steps}", progress=progress)
@@ -51,7 +55,7 @@ def training_patches(setting: Setting, workers: int | None = None) -> Patches:
     """Patches of ``bodies`` people of each of A to D, each hospital annotating its own structures."""
     counts = dict.fromkeys("ABCD", setting.bodies)
     bodies = assembly(counts, setting.spacing, 0, workers, sampler=course.any_visit)
-    return Patches(bodies, course.UNIVERSAL, setting.side)
+    return Patches(bodies, STRUCTURES, setting.side)
 
 
 def scored(model: nn.Module, setting: Setting, workers: int | None = None) -> Dices:
@@ -61,7 +65,7 @@ def scored(model: nn.Module, setting: Setting, workers: int | None = None) -> Di
         first = 5000 + SEEDS_APART * cohorts.CENTRES.index(centre)
         for body in cohorts.phantoms(setting.held_out, centre, setting.spacing, first, workers):
             segmented = segment(model, body, spacing=setting.spacing, side=setting.side)
-            scores = metrics.evaluate(segmented, body, course.UNIVERSAL)
+            scores = metrics.evaluate(segmented, body, STRUCTURES)
             found[body.name] = {score.structure: score.dice for score in scores if score.volume_ml > 0}
     return found
 
@@ -78,6 +82,16 @@ def compare(seed: int, setting: Setting, folder: Path | None = None, progress: b
     return results
 
 
+def run(seed: int, setting: Setting | None = None, folder: Path | None = None, progress: bool = True, command: str = "",
+        workers: int | None = None) -> claims.Run:
+    """The experiment with one seed, as a run for the ledger: ``claims.record(c05.run(seed=0))`` keeps it in your own."""
+    setting = setting or Setting()
+    results = compare(seed, setting, folder, progress, workers)
+    details = {"by_share": by_share(results), "mean": {loss: mean(found) for loss, found in results.items()},
+               "setting": asdict(setting)}
+    return claims.Run.now("C05", seed, effects(results), command=command, details=details)
+
+
 def effects(results: Mapping[str, Dices]) -> dict[str, float]:
     """Case -> mean over its structures of Dice(masked) - the better of Dice(unmasked sigmoid) and Dice(softmax).
 
@@ -88,11 +102,11 @@ def effects(results: Mapping[str, Dices]) -> dict[str, float]:
             for case, found in masked.items()}
 
 
-def by_share(results: Mapping[str, Dices]) -> dict[int, dict[str, float]]:
+def by_share(results: Mapping[str, Dices]) -> dict[str, dict[str, float]]:
     """How many of the four hospitals annotate a structure -> loss -> mean Dice over those structures."""
-    known = template_matrix(list("ABCD"), course.UNIVERSAL).sum(0)
-    share = dict(zip(course.UNIVERSAL, known.tolist(), strict=True))
-    return {number: {loss: mean(found, [name for name in share if share[name] == number]) for loss, found in results.items()}
+    known = template_matrix(list("ABCD"), STRUCTURES).sum(0)
+    share = dict(zip(STRUCTURES, known.tolist(), strict=True))
+    return {str(number): {loss: mean(found, [name for name in share if share[name] == number]) for loss, found in results.items()}
             for number in sorted(set(share.values()))}
 
 

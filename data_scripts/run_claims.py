@@ -1,0 +1,44 @@
+"""Run a claim's experiment and add its runs to the ledger that ships: ``python -m data_scripts.run_claims C05 --seeds 0 1 2``.
+
+Trainings are kept in FMLAB_DATA/trainings; stopped, the same command goes on where it was. Learners record into a ledger of their
+own, with ``fmlab.lessons.claims.record``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from data_scripts.train_course_weights import fast_precision
+from fmlab.errors import FmlabError
+from fmlab.lessons import claims
+from fmlab.settings import data_folder
+
+EXPERIMENTS = {"C05": "fmlab.lessons.experiments.c05"}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a claim's experiment for some seeds; 0, or 1 after a sentence on what went wrong."""
+    parser = argparse.ArgumentParser(prog="python -m data_scripts.run_claims", description=__doc__.splitlines()[0])
+    parser.add_argument("claim", choices=sorted(EXPERIMENTS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: %(default)s")
+    parser.add_argument("--ledger", type=Path, default=claims.SHIPPED, help="the folder to record into (default: what ships)")
+    given = parser.parse_args(arguments)
+    experiment = import_module(EXPERIMENTS[given.claim])
+    try:
+        for seed in given.seeds:
+            command = f"python -m data_scripts.run_claims {given.claim} --seeds {seed}"
+            folder = data_folder() / "trainings" / given.claim.lower()
+            setting = experiment.Setting(precision=fast_precision())
+            claims.record(experiment.run(seed, setting, folder, command=command), given.ledger)
+        print(claims.details(given.claim))
+    except FmlabError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
