@@ -37,7 +37,7 @@ def sliding_logits(model: nn.Module, values: Tensor, side: int = 64, overlap: fl
     device, training = next(model.parameters()).device, model.training
     model.eval()
     try:
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             logits = sliding_window_inference(
                 values[None], (side,) * 3, 1, model, overlap, mode="gaussian", sw_device=device, device="cpu", progress=progress)
     finally:
@@ -46,22 +46,23 @@ def sliding_logits(model: nn.Module, values: Tensor, side: int = 64, overlap: fl
 
 
 def resampled(volume: Volume, spacing: float) -> tuple[Tensor, np.ndarray]:
-    """The scan averaged onto cubes of ``spacing`` mm: values (1, x, y, z) float32 and the new affine; no label, no aliasing.
+    """The scan averaged onto cubes of about ``spacing`` mm: values (1, x, y, z) float32 and the new affine; no aliasing.
 
-    Each output voxel lies at a regular place of the old grid; finer grids are averaged over one output voxel, coarser ones read
-    linearly, so a thin bone that falls between two points is not lost.
+    A new voxel is the mean of what it covers, so the scan's mean stays and a thin bone that falls between two points is not lost;
+    along axes that are coarser than ``spacing`` values are read linearly. Both grids share their outer faces, so sides are not
+    exactly ``spacing``. Raises ScanError for a spacing that is not above zero.
     """
-    old = np.array(volume.spacing)
-    size = np.maximum(1, np.round(np.array(volume.shape) * old / spacing)).astype(int)
-    values = volume.image[None]
-    for axis in range(3):  # one axis at a time: the first makes the volume small, so the others cost little
-        shape = list(values.shape[2:])
-        shape[axis] = int(size[axis])
-        values = _along(values, axis, shape)
+    if not 0 < spacing < np.inf:
+        raise ScanError(f"A scan cannot be resampled to voxels of {spacing} mm; give a finite number above zero, such as 4.")
+    size = np.maximum(1, np.round(np.array(volume.shape) * volume.spacing / spacing)).astype(int)
+    values = volume.image[0]
+    for axis, new in enumerate(size):  # one axis at a time: the first makes the volume small, so the others cost little
+        weights = _weights(values.shape[axis], int(new)).to(values.device)
+        values = torch.tensordot(weights, values, dims=([1], [axis])).movedim(0, axis)
     step = np.array(volume.shape) / size  # old voxels per new one
     scaling = np.diag([*step, 1.0])
-    scaling[:3, 3] = (step - 1) / 2  # both grids share the outer faces of their outermost voxels
-    return values[0], volume.affine @ scaling
+    scaling[:3, 3] = (step - 1) / 2
+    return values[None].contiguous(), volume.affine @ scaling
 
 
 def segment(
@@ -71,19 +72,20 @@ def segment(
     """The volume with the model's labels on its own grid, ``annotated`` being what the model knows, or ``structures`` of it.
 
     model: K logits, with ``model.structures`` naming them, as ``hub.load("universal", "nano")``. A voxel belongs to the structure
-    of the largest logit if that is above 0. spacing (mm), window, side: as in training. crumb_ml: see ``without_crumbs``; 0 keeps
-    everything.
-    Raises ModelError for structures that the model does not know, ScanError for a scan that is no CT.
+    of the largest of all K logits if that is above 0; structures: those that are kept of this. spacing (mm), window, side: as in
+    training. crumb_ml: see ``without_crumbs``; 0 keeps everything.
+    Raises ModelError or VocabularyError for structures that the model does not know, ScanError for a scan that is no CT.
     """
     refuse_what_is_no_ct(volume)
     known = tuple(getattr(model, "structures", ()))
     wanted = known if structures is None else tuple(structure(name).name for name in structures)
-    if not wanted or (strange := [name for name in wanted if name not in known]):
-        raise ModelError(f"The model does not know {', '.join(strange) if wanted else 'any structure'}; it knows {', '.join(known)}.")
-    values, _ = resampled(volume, spacing)
-    logits = sliding_logits(model, window(values), side, overlap, progress)[[known.index(name) for name in wanted]]
-    logits = without_crumbs(logits, crumb_ml, spacing**3 / 1000)
-    ids = torch.tensor([0] + [ID[name] for name in wanted], dtype=torch.uint8)
+    if not wanted or not set(wanted) <= set(known):
+        strange = ", ".join(name for name in wanted if name not in known) or "what is not named"
+        raise ModelError(f"The model cannot segment {strange}; name some of what it knows: {', '.join(known) or 'nothing'}.")
+    values, affine = resampled(volume, spacing)
+    logits = sliding_logits(model, window(values), side, overlap, progress)
+    logits = without_crumbs(logits, crumb_ml, abs(np.linalg.det(affine[:3, :3])) / 1000)
+    ids = torch.tensor([0] + [ID[name] if name in wanted else 0 for name in known], dtype=torch.uint8)
     labels = torch.empty(volume.shape, dtype=torch.uint8)
     for start in range(0, volume.shape[2], SLAB):
         stop = min(start + SLAB, volume.shape[2])
@@ -127,26 +129,27 @@ def refuse_what_is_no_ct(volume: Volume) -> None:
             "-1000 and soft tissue near 50; undo any windowing or normalisation, or apply the rescale slope and intercept.")
 
 
-def _along(values: Tensor, axis: int, shape: Sequence[int]) -> Tensor:
-    """(1, 1, X, Y, Z) to another length along one axis: mean of what a new voxel covers, or linear between old ones."""
-    if values.shape[2 + axis] >= shape[axis]:
-        return F.interpolate(values, size=tuple(shape), mode="area")
-    return F.interpolate(values, size=tuple(shape), mode="trilinear", align_corners=False)
+def _weights(old: int, new: int) -> Tensor:
+    """(new, old): what each old voxel of a line gives to each new one; shares of its length, or linear between two old ones."""
+    if new > old:
+        return F.interpolate(torch.eye(old)[None], size=new, mode="linear", align_corners=False)[0].T
+    edges, voxel = torch.arange(new + 1, dtype=torch.float64) * old / new, torch.arange(old)
+    covered = torch.minimum(edges[1:, None], voxel + 1) - torch.maximum(edges[:-1, None], voxel)
+    return (covered.clamp(min=0) * new / old).float()
 
 
 def _winner(logits: Tensor, shape: Sequence[int], start: int, stop: int) -> Tensor:
     """(X, Y, stop - start) int64 on the fine grid: 0, or 1 + the index of the largest of the K logits, read linearly."""
     place = (torch.arange(start, stop) + 0.5) * logits.shape[3] / shape[2] - 0.5  # as align_corners=False has it
-    low = place.floor().clamp(0, logits.shape[3] - 1)
-    share = (place - low).clamp(0, 1)
-    after = (low + 1).clamp(max=logits.shape[3] - 1).long()
-    slices = logits[..., low.long()] * (1 - share) + logits[..., after] * share  # (K, x, y, slices)
-    best = torch.zeros(shape[0], shape[1], stop - start)
-    winner = torch.zeros(shape[0], shape[1], stop - start, dtype=torch.long)
+    low = place.floor().long().clamp(0, logits.shape[3] - 1)
+    after = (low + 1).clamp(max=logits.shape[3] - 1)
+    near = logits[..., low[0] : after[-1] + 1].movedim(3, 1).contiguous()  # slices first, as whole ones are mixed
+    slices = torch.lerp(near[:, low - low[0]], near[:, after - low[0]], (place - low).clamp(0, 1)[:, None, None])
+    best = torch.zeros(stop - start, shape[0], shape[1])
+    winner = torch.zeros(best.shape, dtype=torch.uint8)
     for k, coarse in enumerate(slices, start=1):  # one structure at a time: K fine slabs together would be large
-        fine = F.interpolate(coarse.permute(2, 0, 1)[:, None], size=tuple(shape[:2]), mode="bilinear", align_corners=False)
-        fine = fine[:, 0].permute(1, 2, 0)
-        better = fine > best
-        winner[better] = k
-        best = torch.where(better, fine, best)
-    return winner
+        if coarse.max() > 0:  # most slabs show few structures
+            fine = F.interpolate(coarse[:, None], size=tuple(shape[:2]), mode="bilinear", align_corners=False)[:, 0]
+            winner.masked_fill_(fine > best, k)
+            torch.maximum(best, fine, out=best)
+    return winner.permute(1, 2, 0).long()
