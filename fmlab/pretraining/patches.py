@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fmlab.cohorts import Cohort
+from fmlab.cohorts import CENTRES, Cohort
 from fmlab.errors import DataError
 from fmlab.pretraining import randomise
 from fmlab.pretraining.targets import protocol_left_out, targets
@@ -76,5 +76,6 @@ class Patches(Dataset):
             spots = torch.isin(labels, torch.tensor(region(name), dtype=torch.uint8)).nonzero().numpy()
             if len(spots):
                 places[name] = spots[:: max(1, len(spots) // 500)].astype(np.int16)  # some hundred spots stand for all
-        left_out = protocol_left_out(str(volume.info["centre"])) if "centre" in volume.info else ()
-        return _Scan(volume.name, volume.image[0].to(torch.int16), labels, volume.annotated, left_out, places)
+        centre = volume.info.get("centre")  # a phantom's hospital; real scans have none, or another one's name
+        left_out = protocol_left_out(centre) if centre in CENTRES else ()
+        return _Scan(volume.name, volume.image[0].round().to(torch.int16), labels, volume.annotated, left_out, places)

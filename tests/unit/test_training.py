@@ -249,3 +249,11 @@ def test_the_shell_runs_a_recipe_and_refuses_in_a_sentence(tmp_path, capsys):
     assert (tmp_path / "curve.png").stat().st_size > 1000
     assert shell.main([str(tmp_path), "--recipe", "fmlab.nowhere:nothing"]) == 1
     assert "There is no recipe 'fmlab.nowhere:nothing'" in capsys.readouterr().err
+
+
+def test_freed_memory_is_kept_on_linux_and_nowhere_promised(monkeypatch):
+    from fmlab.training import allocator
+
+    assert allocator.keep_freed_memory() is sys.platform.startswith("linux")
+    monkeypatch.setattr(allocator.sys, "platform", "darwin")
+    assert allocator.keep_freed_memory() is False
