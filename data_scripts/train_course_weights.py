@@ -23,25 +23,29 @@ from fmlab.settings import data_folder
 from fmlab.training import TrainConfig, curve, train
 from fmlab.training.order import seeded
 
-STEPS = 3600
+STEPS = 4500
+RESTART = 0.8  # share of the steps after which the cosine starts again, lower (Loshchilov and Hutter 2017, arXiv:1608.03983)
 
 
 def universal(loss: str, steps: int, seed: int, precision: str, output: Path) -> Path:
     """Train, evaluate and save the universal model with one of ``course.LOSSES``; the path of its weights."""
-    config = TrainConfig(steps, lr=2e-3, weight_decay=1e-4, warmup=100, batch=2, seed=seed, precision=precision, every=50)
     label = "nano" if loss == "masked" else f"nano_{loss}"
     folder = data_folder() / "trainings" / f"universal-{label}-seed{seed}-{steps}"
     print(f"bodies: {course.COUNTS} of the hospitals, {course.SPACING:g} mm")
     data = Patches(course.training_bodies(), course.UNIVERSAL, course.SIDE)
     with seeded(seed):
         model = hub.build("universal", exclusive=loss == "softmax")
-    result = train(model, course.LOSSES[loss], data, config, folder)
-    curve(result.log).savefig(folder / "curve.png", dpi=120)
+    log, first = [], round(RESTART * steps)
+    for stage, (count, lr) in enumerate(((first, 2e-3), (steps - first, 6e-4)), start=1):
+        config = TrainConfig(count, lr=lr, weight_decay=1e-4, warmup=min(100, count // 2), batch=2, seed=2 * seed + stage - 1,
+                             precision=precision, every=50)
+        log += train(model, course.LOSSES[loss], data, config, folder / f"stage{stage}").log
+    curve(log).savefig(folder / "curve.png", dpi=120)
     notes = {
         "command": f"python -m data_scripts.train_course_weights universal --loss {loss} --steps {steps} --seed {seed}",
         "data": f"{sum(course.COUNTS.values())} phantoms, partially labelled: {course.COUNTS}, {course.SPACING:g} mm",
         "loss": loss, "precision": precision, "hardware": hardware(),
-        "seconds": round(sum(line["seconds"] for line in result.log)),
+        "seconds": round(sum(line["seconds"] for line in log)),
     }
     path = hub.save(model, output / f"universal-{label}.safetensors", **notes)
     path.with_suffix(".md").write_text(card(path, notes, evaluate(model)))

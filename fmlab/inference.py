@@ -67,13 +67,13 @@ def resampled(volume: Volume, spacing: float) -> tuple[Tensor, np.ndarray]:
 
 def segment(
     model: nn.Module, volume: Volume, structures: Sequence[str] | None = None, spacing: float = 4.0, window: Window = WIDE,
-    side: int = 64, overlap: float = 0.5, crumb_ml: float = CRUMB_ML, progress: bool = False,
+    side: int = 64, overlap: float = 0.5, crumb_ml: float | None = None, progress: bool = False,
 ) -> Volume:
     """The volume with the model's labels on its own grid, ``annotated`` being what the model knows, or ``structures`` of it.
 
     model: K logits, with ``model.structures`` naming them, as ``hub.load("universal", "nano")``. A voxel belongs to the structure
     of the largest of all K logits if that is above 0; structures: those that are kept of this. spacing (mm), window, side: as in
-    training. crumb_ml: see ``without_crumbs``; 0 keeps everything.
+    training. crumb_ml: see ``without_crumbs``; 0 keeps everything; by default the model's own ``crumb_ml``, else 1.
     Raises ModelError or VocabularyError for structures that the model does not know, ScanError for a scan that is no CT.
     """
     refuse_what_is_no_ct(volume)
@@ -84,6 +84,7 @@ def segment(
         raise ModelError(f"The model cannot segment {strange}; name some of what it knows: {', '.join(known) or 'nothing'}.")
     values, affine = resampled(volume, spacing)
     logits = sliding_logits(model, window(values), side, overlap, progress)
+    crumb_ml = getattr(model, "crumb_ml", CRUMB_ML) if crumb_ml is None else crumb_ml
     logits = without_crumbs(logits, crumb_ml, abs(np.linalg.det(affine[:3, :3])) / 1000)
     ids = torch.tensor([0] + [ID[name] if name in wanted else 0 for name in known], dtype=torch.uint8)
     labels = torch.empty(volume.shape, dtype=torch.uint8)

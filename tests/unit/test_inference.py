@@ -144,7 +144,7 @@ def test_labels_lie_on_the_scans_own_grid(affine, spacing):
 
 def test_what_is_found_is_what_is_there():
     volume = scan((60, 52, 44), np.diag([2.0, 2, 2, 1]))
-    same, coarser = (segment(Thresholds(), volume, spacing=spacing, side=16) for spacing in (2.0, 4.0))
+    same, coarser = (segment(Thresholds(), volume, spacing=mm, side=16) for mm in (2.0, 4.0))
     for name, hu in (("liver", 170), ("spleen", 450), ("lung_left", -800)):
         truth, ours = volume.image[0] == hu, coarser.mask(name)
         assert torch.equal(same.mask(name), truth)
