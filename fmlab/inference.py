@@ -21,7 +21,8 @@ from fmlab.volume import Volume
 from fmlab.windows import WIDE, Window
 
 SLAB = 16  # slices of the scan's own grid that are finished at a time
-CRUMB_ML = 1.0  # pieces below this, or below a tenth of their structure's largest piece, are dropped
+CRUMB_ML = 1.0  # a structure of which less is found is taken for a mistake
+CRUMB_PASSES = 3
 
 
 def sliding_logits(model: nn.Module, values: Tensor, side: int = 64, overlap: float = 0.5, progress: bool = False) -> Tensor:
@@ -95,24 +96,30 @@ def segment(
 
 
 def without_crumbs(logits: Tensor, smallest_ml: float, voxel_ml: float) -> Tensor:
-    """Logits (K, X, Y, Z) with scattered pieces denied: those below ``smallest_ml`` or a tenth of the structure's largest piece.
+    """Logits (K, X, Y, Z) without scattered pieces, and without structures of less than ``smallest_ml`` in all.
 
-    Voxels count as one piece where they touch, also by a corner. A colon or the ribs may well lie in several pieces, so the
-    largest alone would be too few.
+    A piece goes where it has less than a tenth of its structure's largest; a colon or the ribs may well lie in several. Voxels are
+    one piece where they touch, also by a corner. What is denied to one structure falls to the next best, which may be scattered
+    too, so this is repeated.
     """
     if smallest_ml <= 0:
         return logits
-    top, winner = logits.max(0)
     touching, logits = np.ones((3, 3, 3)), logits.clone()
-    for k in range(len(logits)):
-        mask = ((winner == k) & (top > 0)).numpy()
-        pieces, count = ndimage.label(mask, touching)
-        sizes = np.bincount(pieces.ravel(), minlength=count + 1)
-        sizes[0] = 0
-        small = sizes < max(smallest_ml / voxel_ml, 0.1 * sizes.max())
-        small[0] = False
-        denied = torch.from_numpy(small[pieces])
-        logits[k][denied] = -logits[k][denied].abs() - 1
+    for _round in range(CRUMB_PASSES):
+        top, winner = logits.max(0)
+        winner[top <= 0] = -1
+        for k in winner.unique().tolist():
+            if k < 0:
+                continue
+            pieces, _ = ndimage.label((winner == k).numpy(), touching)
+            sizes = np.bincount(pieces.ravel())
+            sizes[0] = 0
+            small = sizes < 0.1 * sizes.max()
+            if sizes[~small].sum() * voxel_ml < smallest_ml:
+                small[:] = True
+            small[0] = False
+            denied = torch.from_numpy(small[pieces])
+            logits[k][denied] = -logits[k][denied].abs() - 1
     return logits
 
 
