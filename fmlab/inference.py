@@ -98,14 +98,14 @@ def segment(
 def without_crumbs(logits: Tensor, smallest_ml: float, voxel_ml: float) -> Tensor:
     """Logits (K, X, Y, Z) without scattered pieces, and without structures of less than ``smallest_ml`` in all.
 
-    A piece goes where it has less than a tenth of its structure's largest; a colon or the ribs may well lie in several. Voxels are
+    A piece goes where it has less than a tenth of its structure's largest; a colon or ribs may well lie in several. Voxels are
     one piece where they touch, also by a corner. What is denied to one structure falls to the next best, which may be scattered
     too, so this is repeated.
     """
     if smallest_ml <= 0:
         return logits
     touching, logits = np.ones((3, 3, 3)), logits.clone()
-    for _round in range(CRUMB_PASSES):
+    for _ in range(CRUMB_PASSES):
         top, winner = logits.max(0)
         winner[top <= 0] = -1
         for k in winner.unique().tolist():

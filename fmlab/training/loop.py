@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from fmlab.errors import TrainingError
 from fmlab.training import checkpoint
-from fmlab.training.allocator import keep_freed_memory
+from fmlab.training.allocator import freed_memory_kept
 from fmlab.training.config import TrainConfig
 from fmlab.training.distributed import Place, place
 from fmlab.training.log import Log, read_log
@@ -65,15 +65,14 @@ def train(
         if not resume and (folder / checkpoint.NAME).exists():
             raise TrainingError(f"{folder} holds a training already; choose a new folder, or resume=True to go on with it.")
         folder.mkdir(parents=True, exist_ok=True)
-        if here.device.type == "cpu":
-            keep_freed_memory()
         model.to(here.device).train()
         weights = [p for p in model.parameters() if p.requires_grad]
         if not weights:
             raise TrainingError("No weight of the model requires a gradient; unfreeze what you want to train.")
         optimiser = torch.optim.AdamW(weights, config.lr, weight_decay=config.weight_decay)
         try:
-            _Run(here, model, loss, data, order, config, folder, optimiser).go(progress and here.rank == 0)
+            with freed_memory_kept(here.device.type == "cpu"):
+                _Run(here, model, loss, data, order, config, folder, optimiser).go(progress and here.rank == 0)
         finally:
             model.train(was_training)
         result = Result(folder, read_log(folder))

@@ -254,6 +254,10 @@ def test_the_shell_runs_a_recipe_and_refuses_in_a_sentence(tmp_path, capsys):
 def test_freed_memory_is_kept_on_linux_and_nowhere_promised(monkeypatch):
     from fmlab.training import allocator
 
-    assert allocator.keep_freed_memory() is sys.platform.startswith("linux")
+    with allocator.freed_memory_kept() as kept:
+        assert kept is sys.platform.startswith("linux")
+    with allocator.freed_memory_kept(False) as kept:
+        assert kept is False
     monkeypatch.setattr(allocator.sys, "platform", "darwin")
-    assert allocator.keep_freed_memory() is False
+    with allocator.freed_memory_kept() as kept:
+        assert kept is False
