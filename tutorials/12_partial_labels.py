@@ -39,9 +39,9 @@
 # structure $k$ at all.
 
 # %% [markdown] tags=["instructor"]
-# **Notes for teachers.** 60 minutes alone, 90 in a room. Ask for hands at 12-p1 before section 4 runs, and come back to it: most
-# people expect the spleen to get worse "a little". The live training of section 5 takes about a minute and a half on two cores; talk
-# about section 6 meanwhile. Without network section 8 uses a body of hospital E, which the model never trained on.
+# **Notes for teachers.** 60 minutes alone, 90 in a room. Ask for hands at 12-p1 before section 4 runs, and come back to it after
+# section 5: most people fear for the spleen. The live training takes about a minute and a half on two cores; let pairs answer 12-p2
+# meanwhile. Without network section 7 uses a body of hospital E, which the model never trained on.
 
 # %%
 import copy
