@@ -37,6 +37,8 @@ def universal(loss: str, steps: int, seed: int, precision: str, output: Path) ->
         model = hub.build("universal", exclusive=loss == "softmax")
     log, first = [], round(RESTART * steps)
     for stage, (count, lr) in enumerate(((first, 2e-3), (steps - first, 6e-4)), start=1):
+        if count == 0:  # a try of one step or two
+            continue
         config = TrainConfig(count, lr=lr, weight_decay=1e-4, warmup=min(100, count // 2), batch=2, seed=2 * seed + stage - 1,
                              precision=precision, every=50)
         log += train(model, course.LOSSES[loss], data, config, folder / f"stage{stage}").log

@@ -123,8 +123,10 @@ check("12-targets", my_targets)
 
 # %%
 regions = [region(name) for name in names]
-y, w = my_targets(person.labels[0].numpy(), regions, [name in person.annotated for name in names])
-print("voxels of the liver's region:", y[names.index("liver")].sum(), " w of the stomach:", w[names.index("stomach")])
+answer = my_targets(person.labels[0].numpy(), regions, [name in person.annotated for name in names])
+if answer is not None:
+    y, w = answer
+    print("voxels of the liver's region:", y[names.index("liver")].sum(), " w of the stomach:", w[names.index("stomach")])
 
 # %% [markdown]
 # The package's version, `fmlab.pretraining.targets.targets`, knows a little more: five lobes that are drawn make two lungs that are
