@@ -100,8 +100,7 @@ fmlab.view(person, index=int(person.shape[2] * 0.72))
 
 # %%
 for name in ["stomach", "liver_tumor", "spleen"]:
-    there = name in person.structures
-    print(f"{name:12s} in the label map: {str(there):5s}   looked for: {name in person.annotated}")
+    print(f"{name:12s} drawn: {str(name in person.structures):5s}   looked for: {name in person.annotated}")
 
 # %% [markdown]
 # **Exercise 1.** From a label map to $Y$ and $w$. A structure may have parts with ids of their own (a liver contains its tumours and
@@ -125,8 +124,8 @@ check("12-targets", my_targets)
 regions = [region(name) for name in names]
 answer = my_targets(person.labels[0].numpy(), regions, [name in person.annotated for name in names])
 if answer is not None:
-    y, w = answer
-    print("voxels of the liver's region:", y[names.index("liver")].sum(), " w of the stomach:", w[names.index("stomach")])
+    print("voxels of the liver's region:", answer[0][names.index("liver")].sum())
+    print("w of the stomach:", answer[1][names.index("stomach")])
 
 # %% [markdown]
 # The package's version, `fmlab.pretraining.targets.targets`, knows a little more: five lobes that are drawn make two lungs that are
