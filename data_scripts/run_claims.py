@@ -1,4 +1,4 @@
-"""Run a claim's experiment and add its runs to the ledger that ships: ``python -m data_scripts.run_claims C05 --seeds 0 1 2 3``.
+"""Run a claim's experiment and add its runs to the ledger that ships: ``python -m data_scripts.run_claims C05 --seeds 0 1 2``.
 
 Trainings are kept in FMLAB_DATA/trainings; stopped, the same command goes on where it was. Learners record into a ledger of their
 own, with ``fmlab.lessons.claims.record``.
@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a claim's experiment for some seeds; 0, or 1 after a sentence on what went wrong."""
     parser = argparse.ArgumentParser(prog="python -m data_scripts.run_claims", description=__doc__.splitlines()[0])
     parser.add_argument("claim", choices=sorted(EXPERIMENTS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3], help="default: %(default)s")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: %(default)s")
     parser.add_argument("--ledger", type=Path, default=claims.SHIPPED, help="the folder to record into (default: what ships)")
     given = parser.parse_args(arguments)
     experiment = import_module(EXPERIMENTS[given.claim])
