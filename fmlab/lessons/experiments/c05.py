@@ -33,11 +33,11 @@ STRUCTURES = ("vertebrae", "ribs", "hip_left", "hip_right", "lung_left", "lung_r
 class Setting:
     """What a run costs. bodies, held_out: for training and for scoring, per hospital. spacing: mm. side: of a patch, voxels."""
 
-    steps: int = 700
+    steps: int = 600
     bodies: int = 24
     held_out: int = 2
     spacing: float = 6.0
-    side: int = 48
+    side: int = 32
     precision: str = "bf16"
 
 
