@@ -43,6 +43,13 @@ def register(name: str, target: str, official: str = "") -> None:
 register("nano", "fmlab.backbones.by_name:nano")
 register("universal", "fmlab.pretraining.universal:universal")
 register(
+    "universeg", "fmlab.incontext.universeg:UniverSeg",
+    "github.com/JJGO/UniverSeg, release weights, universeg_v1_nf64_ss64_STA.pt (OpenRAIL++-M, research only)")
+register(
+    "tyche", "fmlab.incontext.tyche:Tyche",
+    "github.com/mariannerakic/Tyche, release weights, tyche_v1_model_weights_CVPR.pt (its licence is not stated)")
+register("iris", "fmlab.incontext.iris:Iris")
+register(
     "swin_unetr", "fmlab.backbones.by_name:swin_unetr",
     "huggingface.co/MrGiovanni/SuPreM, supervised_suprem_swinunetr_2100.pth (CC BY-NC-ND 4.0)")
 register(

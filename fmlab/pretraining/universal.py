@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 from torch import Tensor, nn
 
-from fmlab import phantom
 from fmlab.backbones.by_name import nano
 from fmlab.cohorts import Cohort
+from fmlab.phantom.visits import any_visit
 from fmlab.pretraining.masked import masked_bce_dice
 from fmlab.pretraining.unmasked import softmax_background, unmasked_sigmoid
 from fmlab.templates import assembly
 from fmlab.vocabulary import structure
-from fmlab.volume import Volume
 
 UNIVERSAL: tuple[str, ...] = (
     "vertebrae", "ribs", "sacrum", "hip_left", "hip_right", "femur_left", "femur_right", "spinal_cord", "lung_left", "lung_right",
@@ -45,20 +43,6 @@ def universal(structures: Sequence[str] = UNIVERSAL, width: int = 16, exclusive:
     model.structures, model.exclusive = tuple(structure(name).name for name in structures), exclusive
     model.crumb_ml = 10.0  # none of the 30 is smaller; chosen on unseen bodies, others than those of the card
     return model
-
-
-def any_visit(seed: int, centre: str = "A", spacing: float = 4.0, partial: bool = False) -> Volume:
-    """A body of a hospital, drawn by its protocol, in any contrast phase, and in two of five cases scanned from neck to thigh.
-
-    A sampler for ``cohorts.phantoms`` and ``assembly``: phase and field of view, which each hospital chooses for good reasons,
-    would otherwise tell the network which structures the hospital annotates.
-    """
-    rng = np.random.default_rng([seed, ord(centre)])
-    phase, view = str(rng.choice(phantom.PHASES)), "torso" if rng.random() < 0.4 else None
-    return phantom.sample(seed, centre, spacing, phase=phase, field_of_view=view, partial=partial)
-
-
-any_visit.VERSION = f"{phantom.VERSION}.1"
 
 
 def training_bodies(counts: Mapping[str, int] = COUNTS, spacing: float = SPACING, workers: int | None = None) -> Cohort:

@@ -1,0 +1,41 @@
+"""The course's own small in-context models: which tasks they learned, on which bodies, and which tasks they never met."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fmlab import cohorts
+from fmlab.incontext.bodies import Bodies
+from fmlab.incontext.episodes import Episodes
+from fmlab.incontext.shapes import Shapes
+from fmlab.phantom.visits import any_visit
+from fmlab.templates import SEEDS_APART
+from fmlab.vocabulary import STRUCTURES, region, structure
+
+SIZE = 64  # pixels of a side
+SPACING = 6.0  # mm, so that a body's field of 384 mm fills a picture
+WIDTHS = (16, 32, 48, 64)  # of the four levels; the published networks have 64 in each, and 128 pixels
+COUNTS = {"A": 40, "B": 40, "C": 40, "D": 40}  # bodies per hospital
+
+HELD_OUT = (
+    "gluteus_maximus_left", "gluteus_maximus_right", "gluteus_medius_left", "gluteus_medius_right", "gluteus_minimus_left",
+    "gluteus_minimus_right", "heart_myocardium", "heart_atrium_left", "heart_ventricle_left", "heart_atrium_right",
+    "heart_ventricle_right", "kidney_left", "kidney_right", "liver_tumor")
+"""Never a task in training, nor is any part of them: what in-context learning is judged by."""
+
+TASKS = tuple(s.name for s in STRUCTURES if not any(s.id in region(structure(name).name) for name in HELD_OUT))
+"""All other structures of the vocabulary."""
+
+
+def bodies(counts: Mapping[str, int] = COUNTS, first_seed: int = 0, workers: int | None = None) -> cohorts.Cohort:
+    """Whole label maps of several hospitals' bodies, in any phase and field of view; a seed is a person, as in ``templates``."""
+    found: tuple[cohorts.Case, ...] = ()
+    for name, number in counts.items():
+        start = first_seed + SEEDS_APART * cohorts.CENTRES.index(name)
+        found += cohorts.phantoms(number, name, SPACING, start, workers, sampler=any_visit).cases
+    return cohorts.Cohort(" + ".join(f"{number} of {name}" for name, number in counts.items()), found)
+
+
+def training_episodes(counts: Mapping[str, int] = COUNTS, workers: int | None = None) -> Episodes:
+    """What the shipped weights were trained on: seven tenths structures of bodies, three tenths synthetic shapes."""
+    return Episodes([Bodies(bodies(counts, workers=workers), TASKS, size=SIZE), Shapes(SIZE)], [0.7, 0.3])
