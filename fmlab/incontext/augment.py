@@ -1,7 +1,8 @@
-"""Augmentation of an episode: once for the task, as if it were another task, and once for each image, as if it were another person.
+"""Augmentation of an episode: once for the task, as if it were another task, and once for each image, as if it were another
+person.
 
-Source: Butoi et al. 2023, doi:10.1109/ICCV51070.2023.01960, section 3.3 and its supplement. ``PUBLISHED`` are the ranges told of it;
-``NANO`` are milder ones that a small network can learn from in an hour.
+Source: Butoi et al. 2023, doi:10.1109/ICCV51070.2023.01960, section 3.3 and its supplement. ``PUBLISHED`` are the ranges told
+of it; ``NANO`` are milder ones that a small network can learn from in an hour.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ def augmented(images: Tensor, masks: Tensor, ranges: Augmentation, rng: np.rando
 
 
 def lit(images: Tensor, ranges: Ranges, rng: np.random.Generator) -> Tensor:
-    """The same change of light, sharpness and noise for all images (N, 1, H, W), in [0, 1] before and after; the noise differs."""
+    """The same change of light, sharpness and noise for all images (N, 1, H, W), in [0, 1] before and after; the noise
+    differs."""
     if rng.random() < ranges.p_light:
         mean = images.mean()
         factor, shift = 1 + rng.uniform(-1, 1) * ranges.contrast, rng.uniform(-1, 1) * ranges.brightness

@@ -2,8 +2,8 @@
 
     z_j = CrossConv(u, v_j)          u' = a(Conv(1/S sum_j z_j))          v'_j = a(Conv'(z_j))
 
-Source: Butoi et al. 2023, doi:10.1109/ICCV51070.2023.01960, equations 2 and 3. a is LeakyReLU(0.01). The paper writes an activation
-around z_j too; the released network has none, and that is what makes the fast form below exact.
+Source: Butoi et al. 2023, doi:10.1109/ICCV51070.2023.01960, equations 2 and 3. a is LeakyReLU(0.01). The paper writes an
+activation around z_j too; the released network has none, and that is what makes the fast form below exact.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from fmlab.incontext.cross_conv import CrossConv, OverSet
 
 
 class CrossBlock(nn.Module):
-    """One block. inputs: channels (query, support) that come in. widths: (C_x, C_v) after the cross and the second convolution."""
+    """One block. inputs: channels (query, support) that come in. widths: (C_x, C_v) after the cross and the second
+    convolution."""
 
     mean_is_enough = True  # ``last`` uses nothing of the supports but their mean
 

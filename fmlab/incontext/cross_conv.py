@@ -3,8 +3,8 @@
     z_ij = Conv([u_i, v_j]) = W_u * u_i + W_v * v_j + b
 
 Source: Butoi et al. 2023, UniverSeg, doi:10.1109/ICCV51070.2023.01960, section 3.2. The right-hand side is the same function: a
-convolution is linear, so what it makes of a concatenation is the sum of what it makes of the parts. Each half is computed once per
-map, not once per pair.
+convolution is linear, so what it makes of a concatenation is the sum of what it makes of the parts. Each half is computed once
+per map, not once per pair.
 """
 
 from __future__ import annotations

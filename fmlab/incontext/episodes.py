@@ -8,7 +8,7 @@ support has usually seen too few tasks, or one of them too often.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -33,14 +33,18 @@ class Source(Protocol):
 class Episodes(Dataset):
     """Endless episodes for ``training.train``. sources: with ``weights``, the share of each. support: examples an episode, S.
 
-    length: what counts as an epoch; item n is another episode at each call. Items: query (1, H, W), target (1, H, W), images
-    (S, 1, H, W), masks (S, 1, H, W), name (the query's subject). Random numbers come from torch's global generator, which ``train``
-    seeds for every draw. Raises DataError for weights that do not fit, and if a source puts the query's subject into its support.
+    drawn_by: how readers draw the masks (N, 1, H, W) anew, as ``readers.redrawn``. length: what counts as an epoch; item n is
+    another episode at each call. Items: query (1, H, W), target (1, H, W), images
+    (S, 1, H, W), masks (S, 1, H, W), name (the query's subject). Random numbers come from torch's global generator, which
+    ``train`` seeds for every draw. Raises DataError for weights that do not fit, and if a source puts the query's subject into
+    its support.
     """
 
     def __init__(self, sources: Sequence[Source], weights: Sequence[float] | None = None, support: int = max(SIZES),
-                 augmentation: Augmentation = NANO, length: int = 1000):
+                 augmentation: Augmentation = NANO, length: int = 1000,
+                 drawn_by: Callable[[Tensor, np.random.Generator], Tensor] | None = None):
         self.sources, self.support, self.augmentation, self.length = list(sources), support, augmentation, length
+        self.drawn_by = drawn_by
         shares = np.ones(len(self.sources)) if weights is None else np.asarray(weights, float)
         if len(shares) != len(self.sources) or not len(shares) or shares.min() < 0 or shares.sum() <= 0:
             raise DataError(f"{len(self.sources)} sources with weights {weights}: give each source a share of 0 or more.")
@@ -58,6 +62,7 @@ class Episodes(Dataset):
         if subjects[0] in subjects[1:]:
             raise DataError(f"{type(source).__name__} drew {subjects[0]} as query and as its own example; split by subject.")
         images, masks = augmented(images, masks, self.augmentation, rng)
+        masks = self.drawn_by(masks, rng) if self.drawn_by else masks
         return {"query": images[0], "target": masks[0], "images": images[1:], "masks": masks[1:], "name": subjects[0]}
 
 

@@ -42,8 +42,8 @@ def picture(volume: Volume, values: Tensor, axis: str, index: int, size: int, la
 
 def pictures(volume: Volume, axis: str = "axial", indices: Sequence[int] | None = None, size: int = 64,
              window: Window | None = SOFT_TISSUE) -> Tensor:
-    """Slices of the image as pictures (N, 1, size, size) in [0, 1]. indices: by default all. window: None for what is no CT in HU:
-    then each slice is brought to [0, 1] by the volume's 0.5 and 99.5 percentiles."""
+    """Slices of the image as pictures (N, 1, size, size) in [0, 1]. indices: by default all. window: None for what is no CT in
+    HU: then each slice is brought to [0, 1] by the volume's 0.5 and 99.5 percentiles."""
     image = volume.image[0]
     if window is None:
         window = _percentiles(image)
@@ -73,7 +73,8 @@ def back(volume: Volume, found: Tensor, axis: str) -> Tensor:
 
 
 def upright(flat: Tensor) -> Tensor:
-    """A slice (first axis, second axis) of a RAS volume as rows and columns of a picture: second axis upwards, first to the right."""
+    """A slice (first axis, second axis) of a RAS volume as rows and columns of a picture: second axis upwards, first to the
+    right."""
     return flat.transpose(-1, -2).flip(-2)
 
 

@@ -1,7 +1,8 @@
 """Synthetic tasks: label maps out of smoothed noise, deformed for each subject, with an intensity for each label.
 
 They look like nothing in particular, and so teach the one thing that all tasks share: to look at the support.
-Source: Butoi et al. 2023, doi:10.1109/ICCV51070.2023.01960, section 3.3, after Hoffmann et al. 2022, doi:10.1109/TMI.2021.3116879.
+Source: Butoi et al. 2023, doi:10.1109/ICCV51070.2023.01960, section 3.3, after Hoffmann et al. 2022,
+doi:10.1109/TMI.2021.3116879.
 """
 
 from __future__ import annotations

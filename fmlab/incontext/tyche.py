@@ -2,8 +2,8 @@
 
     Y_hat = f_theta(x, z, S)          z_k ~ N(0, 1), k = 1..K: a noise image for each candidate
 
-Source: Rakic et al. 2024, doi:10.1109/CVPR52733.2024.01058. Tyche-TS is a network of its own, below; Tyche-IS makes candidates out
-of UniverSeg by varying what it is given, see ``candidates.py``.
+Source: Rakic et al. 2024, doi:10.1109/CVPR52733.2024.01058. Tyche-TS is a network of its own, below; Tyche-IS makes candidates
+out of UniverSeg by varying what it is given, see ``tyche_is.py``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from fmlab.incontext.set_unet import PUBLISHED, Widths, layers, stride, walk
 class SetBlock(nn.Module):
     """The candidates meet the support through their mean, and then each meets what came of it:
 
-        z_j = a(CrossConv(1/K sum_k u_k, v_j))     m = 1/S sum_j z_j     u'_k = a(Conv(a(Conv''([u_k, m]))))     v'_j = a(Conv'(z_j))
+        z_j = a(CrossConv(1/K sum_k u_k, v_j))          v'_j = a(Conv'(z_j))
+        m = 1/S sum_j z_j                               u'_k = a(Conv(a(Conv''([u_k, m]))))
 
     a is LeakyReLU(0.01). cross_relu: whether z_j has it; the released weights do.
     """
@@ -81,8 +82,9 @@ class Tyche(nn.Module):
                 generator: torch.Generator | None = None, chunk: int | None = None, literal: bool = False) -> Tensor:
         """Logits (B, K, H, W) of K candidates for query (B, 1, H, W), given support images and masks (B, S, 1, H, W).
 
-        candidates: K; in training 8. noise: (B, K, H, W), standard normal; by default drawn from ``generator``, so that every call
-        gives other candidates. They come in no order. chunk, literal: as in UniverSeg. Raises ModelError where these do not fit.
+        candidates: K; in training 8. noise: (B, K, H, W), standard normal; by default drawn from ``generator``, so that every
+        call gives other candidates. They come in no order. chunk, literal: as in UniverSeg. Raises ModelError where these do
+        not fit.
         """
         weight = self.out_conv.conv.weight
         check_episode(query, images, masks, self.stride, weight)
@@ -93,6 +95,7 @@ class Tyche(nn.Module):
             device = generator.device if generator else query.device
             noise = torch.randn(shape, generator=generator, device=device).to(query)
         elif noise.ndim != 4 or noise.shape[0] != shape[0] or noise.shape[2:] != query.shape[2:]:
-            raise ModelError(f"The noise has shape {tuple(noise.shape)}; give an image for each candidate, {('B', 'K', *shape[2:])}.")
+            raise ModelError(f"The noise has shape {tuple(noise.shape)}; give an image for each candidate, "
+                             f"{('B', 'K', *shape[2:])}.")
         u = torch.stack([query.expand(-1, noise.shape[1], -1, -1), noise], dim=2)
         return walk(self, u, torch.cat([images, masks], dim=2), chunk, literal)[:, :, 0]

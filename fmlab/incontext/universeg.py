@@ -2,8 +2,8 @@
 
     y = f_theta(x, S)          S = {(x_j, y_j)}, j = 1..S
 
-Source: Butoi et al. 2023, doi:10.1109/ICCV51070.2023.01960. Its published weights (OpenRAIL++-M, for research) load under their own
-names. One class at a time, a logit per pixel: the sigmoid is the caller's, see ``fmlab.incontext.predict``.
+Source: Butoi et al. 2023, doi:10.1109/ICCV51070.2023.01960. Its published weights (OpenRAIL++-M, for research) load under their
+own names. One class at a time, a logit per pixel: the sigmoid is the caller's, see ``fmlab.incontext.predict``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from fmlab.incontext.set_unet import PUBLISHED, Widths, layers, stride, walk
 
 
 class UniverSeg(nn.Module):
-    """encoder_blocks: a width per level, n or (C_x, C_v); published: 1,182,785 parameters. decoder_blocks: by default mirrored."""
+    """encoder_blocks: a width per level, n or (C_x, C_v); published: 1,182,785 parameters. decoder_blocks: by default
+    mirrored."""
 
     def __init__(self, encoder_blocks: Widths = PUBLISHED, decoder_blocks: Widths | None = None):
         super().__init__()
