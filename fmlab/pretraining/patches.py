@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from fmlab import randomise
 from fmlab.cohorts import CENTRES, Cohort
 from fmlab.errors import DataError
-from fmlab.pretraining import randomise
 from fmlab.pretraining.targets import protocol_left_out, targets
 from fmlab.vocabulary import region
 from fmlab.windows import WIDE, Window

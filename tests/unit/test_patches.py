@@ -9,14 +9,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from fmlab import hub, phantom
+from fmlab import hub, phantom, randomise
 from fmlab.cohorts import Case, Cohort
 from fmlab.errors import DataError
-from fmlab.pretraining import randomise
 from fmlab.pretraining.patches import Patches
-from fmlab.pretraining.randomise import AIR, NONE, STRONG, geometry, scanner, tissue
 from fmlab.pretraining.targets import protocol_left_out, targets
 from fmlab.pretraining.universal import LOSSES, UNIVERSAL, any_visit, universal
+from fmlab.randomise import AIR, NONE, STRONG, geometry, scanner, tissue
 from fmlab.training import TrainConfig, train
 from fmlab.vocabulary import ID
 from fmlab.volume import Volume

@@ -7,6 +7,7 @@ doi:10.1016/j.media.2023.102789: labels are kept, everything about how they look
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,20 +53,23 @@ NONE = Ranges(*[0.0] * 14)
 
 
 def geometry(
-    image: Tensor, labels: Tensor, centre: np.ndarray, side: int, ranges: Ranges, rng: np.random.Generator
+    image: Tensor, labels: Tensor, centre: np.ndarray, side: int | Sequence[int], ranges: Ranges, rng: np.random.Generator,
+    step: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """A cube of ``side`` voxels about a voxel index ``centre`` (3,), turned, scaled and warped; air outside of the scan.
 
-    image (X, Y, Z) HU, labels (X, Y, Z): in any dtype. Returns (side, side, side) float32 HU (linear) and uint8 labels (nearest).
+    image (X, Y, Z) HU, labels (X, Y, Z): in any dtype. side: one number, or one an axis. step: voxels of the scan to one of the
+    cube. Returns float32 HU (linear) and uint8 labels (nearest), each of the cube's size.
     """
+    size = (side,) * 3 if isinstance(side, int) else tuple(side)
     turn = np.radians(np.clip(rng.normal(0, 1, 3), -2.5, 2.5) * ranges.turn)
     scale = np.exp(np.clip(rng.normal(0, ranges.size) + rng.normal(0, ranges.shape, 3), -0.35, 0.35))
     linear = torch.from_numpy(_rotation(*turn) / scale).float()  # a scale above 1 makes the body larger, so the steps smaller
-    steps = torch.arange(side) - (side - 1) / 2
-    place = torch.stack(torch.meshgrid(steps, steps, steps, indexing="ij"), dim=-1) @ linear.T + torch.from_numpy(centre).float()
+    steps = [(torch.arange(n) - (n - 1) / 2) * step for n in size]
+    place = torch.stack(torch.meshgrid(*steps, indexing="ij"), dim=-1) @ linear.T + torch.from_numpy(centre).float()
     if ranges.warp:
         knots = torch.from_numpy(rng.normal(0, rng.uniform(0, 1.5) * ranges.warp, (1, 3, 6, 6, 6)).astype(np.float32))
-        place = place + F.interpolate(knots, size=(side,) * 3, mode="trilinear", align_corners=True)[0].permute(1, 2, 3, 0)
+        place = place + F.interpolate(knots, size=size, mode="trilinear", align_corners=True)[0].permute(1, 2, 3, 0)
     last = torch.tensor([max(n - 1, 1) for n in image.shape])
     grid = (2 * place / last - 1).flip(-1)[None]  # grid_sample wants the last axis first
     lit = F.grid_sample(image[None, None].float() - AIR, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
