@@ -31,9 +31,12 @@ def several_candidates(model: nn.Module, batch: dict, candidates: int = 4) -> Te
 
 
 def max_dice(candidates: Tensor, readers: Tensor) -> Tensor:
-    """For each reader (R, H, W) the Dice of the best of the candidates (K, H, W), both 0 or 1: (R,)."""
+    """For each reader (R, H, W) the Dice of the best of the candidates (K, H, W), both 0 or 1: (R,).
+
+    NaN where a reader and a candidate are both empty: not applicable, as in ``fmlab.metrics``.
+    """
     a, b = _sets(candidates, readers)
-    return (2 * (a @ b.T) / (a.sum(1)[:, None] + b.sum(1)).clamp(min=1)).max(0).values
+    return (2 * (a @ b.T) / (a.sum(1)[:, None] + b.sum(1))).max(0).values  # the largest of numbers and a NaN is NaN
 
 
 def ged(candidates: Tensor, readers: Tensor) -> float:

@@ -19,7 +19,7 @@ from fmlab.windows import SOFT_TISSUE, Window
 class Examples:
     """N examples of one class. images: (N, 1, H, W) in [0, 1]. masks: (N, 1, H, W), 0 or 1. names: whose each is.
 
-    Raises ModelError for none, for shapes that do not fit each other, and for values out of range.
+    Raises ModelError for none, for shapes or names that do not fit each other, and for values out of range.
     """
 
     images: Tensor
@@ -32,6 +32,8 @@ class Examples:
                              "(N, 1, H, W) twice.")
         if not len(self.images):
             raise ModelError("There is no example, and without one there is no task; give one image with its mask or more.")
+        if self.names and len(self.names) != len(self.images):
+            raise ModelError(f"{len(self.images)} examples have {len(self.names)} names; give one for each, or none.")
         check_values(self.images, "examples' images")
         check_masks(self.masks, "examples' masks")
         object.__setattr__(self, "masks", self.masks.to(self.images.dtype))

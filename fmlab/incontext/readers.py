@@ -24,5 +24,6 @@ def redrawn(masks: Tensor, rng: np.random.Generator, habit: float = 0.3, slip: f
     bias = torch.from_numpy(rng.uniform(-habit, habit, (count, 1, 1, 1)).astype(np.float32))
     knots = torch.from_numpy(rng.normal(0, slip, (count, 1, 6, 6)).astype(np.float32))
     wander = F.interpolate(knots, size=(side, side), mode="bicubic", align_corners=True)
-    drawn = (blurred(masks, reach) > 0.5 + bias + wander).to(masks.dtype)
+    threshold = (0.5 + bias + wander).clamp(0.05, 0.95)  # nothing is drawn far away, no hole inside
+    drawn = (blurred(masks, reach) > threshold).to(masks.dtype)
     return torch.where(drawn.flatten(1).any(1)[:, None, None, None], drawn, masks)

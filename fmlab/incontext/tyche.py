@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from fmlab.errors import ModelError
 from fmlab.incontext.cross_conv import SLOPE, CrossConv, OverSet
-from fmlab.incontext.episode import check_episode
+from fmlab.incontext.episode import check_episode, check_place
 from fmlab.incontext.set_unet import PUBLISHED, Widths, layers, stride, walk
 
 
@@ -94,8 +94,9 @@ class Tyche(nn.Module):
                 raise ModelError(f"{candidates} candidates cannot be drawn; ask for 1 or more.")
             device = generator.device if generator else query.device
             noise = torch.randn(shape, generator=generator, device=device).to(query)
-        elif noise.ndim != 4 or noise.shape[0] != shape[0] or noise.shape[2:] != query.shape[2:]:
+        elif noise.ndim != 4 or not noise.shape[1] or noise.shape[0] != shape[0] or noise.shape[2:] != query.shape[2:]:
             raise ModelError(f"The noise has shape {tuple(noise.shape)}; give an image for each candidate, "
                              f"{('B', 'K', *shape[2:])}.")
+        check_place(noise, "noise images", weight)
         u = torch.stack([query.expand(-1, noise.shape[1], -1, -1), noise], dim=2)
         return walk(self, u, torch.cat([images, masks], dim=2), chunk, literal)[:, :, 0]
