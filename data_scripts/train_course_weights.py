@@ -1,22 +1,24 @@
-"""Train the weights that ship with the course: ``python -m data_scripts.train_course_weights universal``.
+"""Train the weights that ship with the course: ``python -m data_scripts.train_course_weights universal universeg tyche iris``.
 
-Everything follows from the seed: bodies, patches, first weights. Stopped, the same command goes on where it was. The log and the
-checkpoints lie in FMLAB_DATA/trainings; weights and card go to fmlab/hub/weights, or to --output.
+Everything follows from the seed: bodies, patches, episodes, first weights. Stopped, the same command goes on where it was. The
+log and the checkpoints lie in FMLAB_DATA/trainings; weights and card go to fmlab/hub/weights, or to --output.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from data_scripts import incontext_recipes
 from data_scripts.cards import card
 from data_scripts.course_evaluation import evaluate
+from data_scripts.recipe import Plan
 from fmlab import hub
 from fmlab.errors import FmlabError
-from fmlab.lessons.claims import hardware
 from fmlab.pretraining import universal as course
 from fmlab.pretraining.patches import Patches
 from fmlab.settings import data_folder
@@ -27,49 +29,52 @@ STEPS = 4500
 RESTART = 0.8  # share of the steps after which the cosine starts again, lower (Loshchilov and Hutter 2017, arXiv:1608.03983)
 
 
-def universal(loss: str, steps: int, seed: int, precision: str, output: Path) -> Path:
+def universal(plan: Plan) -> Path:
     """Train, evaluate and save the universal model with one of ``course.LOSSES``; the path of its weights."""
-    label = "nano" if loss == "masked" else f"nano_{loss}"
+    label, steps, seed = "nano" if plan.loss == "masked" else f"nano_{plan.loss}", plan.steps or STEPS, plan.seed
     folder = data_folder() / "trainings" / f"universal-{label}-seed{seed}-{steps}"
     print(f"bodies: {course.COUNTS} of the hospitals, {course.SPACING:g} mm")
     data = Patches(course.training_bodies(), course.UNIVERSAL, course.SIDE)
     with seeded(seed):
-        model = hub.build("universal", exclusive=loss == "softmax")
+        model = hub.build("universal", exclusive=plan.loss == "softmax")
     log, first = [], round(RESTART * steps)
     for stage, (count, lr) in enumerate(((first, 2e-3), (steps - first, 6e-4)), start=1):
         if count == 0:  # a try of one step or two
             continue
         config = TrainConfig(count, lr=lr, weight_decay=1e-4, warmup=min(100, count // 2), batch=2, seed=2 * seed + stage - 1,
-                             precision=precision, every=50)
-        log += train(model, course.LOSSES[loss], data, config, folder / f"stage{stage}").log
+                             precision=plan.precision, every=50)
+        log += train(model, course.LOSSES[plan.loss], data, config, folder / f"stage{stage}").log
     curve(log).savefig(folder / "curve.png", dpi=120)
     notes = {
-        "command": f"python -m data_scripts.train_course_weights universal --loss {loss} --steps {steps} --seed {seed}",
+        **plan.notes(f"universal --loss {plan.loss}", steps, log),
         "data": f"{sum(course.COUNTS.values())} phantoms, partially labelled: {course.COUNTS}, {course.SPACING:g} mm",
-        "loss": loss, "precision": precision, "hardware": hardware(),
-        "seconds": round(sum(line["seconds"] for line in log)),
+        "loss": plan.loss,
     }
-    path = hub.save(model, output / f"universal-{label}.safetensors", **notes)
+    path = hub.save(model, plan.output / f"universal-{label}.safetensors", **notes)
     path.with_suffix(".md").write_text(card(path, notes, evaluate(model)))
     return path
 
 
+RECIPES: dict[str, Callable[[Plan], Path]] = {"universal": universal, **incontext_recipes.RECIPES}
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run one training; 0, or 1 after a sentence on what went wrong."""
+    """Run the trainings that are named, one after another; 0, or 1 after a sentence on what went wrong."""
     parser = argparse.ArgumentParser(prog="python -m data_scripts.train_course_weights", description=__doc__.splitlines()[0])
-    parser.add_argument("model", choices=["universal"])
-    parser.add_argument("--loss", choices=sorted(course.LOSSES), default="masked", help="default: %(default)s")
-    parser.add_argument("--steps", type=int, default=STEPS, help="default: %(default)s")
+    parser.add_argument("models", nargs="+", choices=sorted(RECIPES), metavar="MODEL", help=", ".join(RECIPES))
+    parser.add_argument("--loss", choices=sorted(course.LOSSES), default="masked", help="of universal; default: %(default)s")
+    parser.add_argument("--steps", type=int, help="default: what the shipped weights took")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--precision", choices=["bf16", "bf16-everywhere", "float32"], help="default: bf16 where it is fast")
     parser.add_argument("--output", type=Path, default=Path(hub.__file__).with_name("weights"), help="default: %(default)s")
     given = parser.parse_args(arguments)
+    plan = Plan(given.steps, given.seed, given.precision or fast_precision(), given.output, given.loss)
     try:
-        path = universal(given.loss, given.steps, given.seed, given.precision or fast_precision(), given.output)
+        for name in given.models:
+            print(RECIPES[name](plan))
     except FmlabError as error:
         print(error, file=sys.stderr)
         return 1
-    print(path)
     return 0
 
 

@@ -90,18 +90,23 @@ def _kept(volume: Volume, structures: Sequence[str], axes: Sequence[str], size: 
     if volume.labels is None:
         raise DataError(f"{volume.name!r} has no labels, and an episode needs some; leave it out of the cohort.")
     labels, slices = volume.labels[0], {}
-    present = set(torch.unique(labels).tolist())
-    for name in structures:
-        if volume.annotated is not None and name not in volume.annotated or not present & set(region(name)):
-            continue
-        mask = volume.mask(name)
-        for axis in axes:
-            number = axis_number(axis)
-            flat = [n for i, n in enumerate(volume.shape) if i != number]
-            area = mask.sum([i for i in range(3) if i != number]).numpy()
-            least = max(ENOUGH * area.max(), PIXELS * (max(flat) / size) ** 2)
+    known = [name for name in structures if volume.annotated is None or name in volume.annotated]
+    for axis in axes:
+        number = axis_number(axis)
+        voxels = ids_by_slice(labels, number)
+        longest = max(n for i, n in enumerate(volume.shape) if i != number)
+        for name in known:
+            area = voxels[:, list(region(name))].sum(1)
+            least = max(ENOUGH * area.max(), PIXELS * (longest / size) ** 2)
             if (area >= least).any():
                 slices[name, axis] = np.flatnonzero(area >= least)
     hu = volume.image[0].round().to(torch.int16)
     bare = Volume(volume.image[:, :1, :1, :1], volume.affine, name=volume.name)
     return _Body(bare, hu, labels, str(volume.info.get("centre", "")), slices)
+
+
+def ids_by_slice(labels: Tensor, number: int) -> np.ndarray:
+    """(N, 256): how many voxels of each id each of the N slices across voxel axis ``number`` has."""
+    flat = labels.movedim(number, 0).flatten(1).long()
+    places = flat + 256 * torch.arange(len(flat))[:, None]
+    return torch.bincount(places.flatten(), minlength=256 * len(flat)).view(len(flat), 256).numpy()

@@ -28,10 +28,11 @@ def axis_number(axis: str) -> int:
 
 
 def picture(volume: Volume, values: Tensor, axis: str, index: int, size: int, labels: bool = False) -> Tensor:
-    """One slice of values (X, Y, Z) on the volume's grid as a picture (size, size), as radiologists look at it.
+    """One slice of values (X, Y, Z) on the volume's grid as a picture (size, size), upright.
 
-    Rows run from front to back (axial) or head to foot, columns from the patient's right to the left (or front to back reversed).
-    labels: read to the nearest, with 0 beside the scan; else averaged, with the least value beside it. Any dtype.
+    Rows run from front to back (axial) or from head to foot, columns towards the patient's right (sagittal: towards the front).
+    labels: read to the nearest, with 0 beside the scan; else averaged, with the least value beside it. Any dtype. Raises
+    ScanError for an axis or a slice that is not there.
     """
     number = axis_number(axis)
     if not -values.shape[number] <= index < values.shape[number]:

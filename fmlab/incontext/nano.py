@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from fmlab import cohorts
 from fmlab.incontext.bodies import Bodies
 from fmlab.incontext.episodes import Episodes
 from fmlab.incontext.shapes import Shapes
+from fmlab.incontext.volume_episodes import VolumeEpisodes
 from fmlab.phantom.visits import any_visit
 from fmlab.templates import SEEDS_APART
 from fmlab.vocabulary import STRUCTURES, region, structure
@@ -36,6 +37,17 @@ def bodies(counts: Mapping[str, int] = COUNTS, first_seed: int = 0, workers: int
     return cohorts.Cohort(" + ".join(f"{number} of {name}" for name, number in counts.items()), found)
 
 
-def training_episodes(counts: Mapping[str, int] = COUNTS, workers: int | None = None) -> Episodes:
-    """What the shipped weights were trained on: seven tenths structures of bodies, three tenths synthetic shapes."""
-    return Episodes([Bodies(bodies(counts, workers=workers), TASKS, size=SIZE), Shapes(SIZE)], [0.7, 0.3])
+def training_episodes(drawn_by: Callable | None = None, counts: Mapping[str, int] = COUNTS,
+                      workers: int | None = None) -> Episodes:
+    """What the shipped weights were trained on: seven tenths structures of bodies, three tenths synthetic shapes.
+
+    drawn_by: ``readers.redrawn`` for Tyche, where each mask is some reader's.
+    """
+    tasks = Bodies(bodies(counts, workers=workers), TASKS, size=SIZE)
+    return Episodes([tasks, Shapes(SIZE)], [0.7, 0.3], drawn_by=drawn_by)
+
+
+def volume_episodes(counts: Mapping[str, int] = COUNTS, classes: int = 4, people: int = 2, workers: int | None = None,
+                    ) -> VolumeEpisodes:
+    """What the shipped Iris was trained on: the same people and structures, in windows of 384 x 256 x 256 mm."""
+    return VolumeEpisodes(bodies(counts, workers=workers), TASKS, classes, people)

@@ -1,0 +1,26 @@
+"""What a training of shipped weights is told, and what it writes down about itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fmlab.lessons.claims import hardware
+
+
+@dataclass(frozen=True)
+class Plan:
+    """steps: None for what the shipped weights took. precision: as in TrainConfig. output: folder of weights and card."""
+
+    steps: int | None
+    seed: int
+    precision: str
+    output: Path
+    loss: str = "masked"
+
+    def notes(self, model: str, steps: int, log: list[dict]) -> dict[str, object]:
+        """What is stored with the weights: the command that makes them again, precision, hardware, seconds."""
+        return {
+            "command": f"python -m data_scripts.train_course_weights {model} --steps {steps} --seed {self.seed}",
+            "precision": self.precision, "hardware": hardware(), "seconds": round(sum(line["seconds"] for line in log)),
+        }
