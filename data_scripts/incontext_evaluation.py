@@ -156,18 +156,20 @@ def by_structure(model: nn.Module, tasks: Sequence[Task], shots: int = 16, ensem
     return {name: float(torch.cat(values).nanmean()) for name, values in found.items()}
 
 
+Candidates = Callable[[Task, int, int], torch.Tensor]
+"""(task, number of the query, seed) -> candidates (K, H, W), 0 or 1."""
+
+
 @dataclass(frozen=True)
 class Spread:
-    """A set of candidates beside a set of readers. best: mean over readers of the best candidate's Dice. ged: see candidates.ged.
-    """
+    """Candidates beside readers. best: mean over readers of the best candidate's Dice. ged: see ``candidates.ged``."""
 
     best: Estimate
     ged: Estimate
 
 
-def spread(make: Callable[[Task, int, int], torch.Tensor], tasks: Sequence[Task], readers: int = 4, seed: int = 0) -> Spread:
-    """How well candidates cover what ``readers`` simulated readers draw. make(task, query, seed) gives candidates (K, H, W)
-    0/1."""
+def spread(make: Candidates, tasks: Sequence[Task], readers: int = 4, seed: int = 0) -> Spread:
+    """How well candidates cover what ``readers`` simulated readers draw of each query."""
     rng, best, apart = np.random.default_rng(seed), [], []
     for task in tasks:
         dice, distance = [], []
