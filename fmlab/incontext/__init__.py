@@ -6,3 +6,8 @@
 UniverSeg (``universeg``, ``cross_block``), Tyche (``tyche``, ``candidates``), Iris (``iris``); what they are trained on
 (``episodes``) and how they are used (``predict``).
 """
+
+from fmlab.incontext.examples import Examples, examples_of
+from fmlab.incontext.predict import Prediction, predict, predict_volume, probability
+
+__all__ = ["Examples", "Prediction", "examples_of", "predict", "predict_volume", "probability"]

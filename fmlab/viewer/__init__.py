@@ -1,5 +1,10 @@
-"""The slice viewer: ``fmlab.view(volume)`` in a notebook; a figure with alt text and a scrollable page from the same state."""
+"""The slice viewer, ``fmlab.view(volume)``, and the sketch, ``fmlab.sketch(pictures)``, on which masks are drawn.
 
+Where no kernel runs, each is a figure with alt text; the viewer is a scrollable page too.
+"""
+
+from fmlab.viewer.row import row
+from fmlab.viewer.sketch import Sketch
 from fmlab.viewer.widget import Viewer, view
 
-__all__ = ["Viewer", "view"]
+__all__ = ["Sketch", "Viewer", "row", "view"]
