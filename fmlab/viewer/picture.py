@@ -47,12 +47,17 @@ def alt_text(scene: Scene, look: Look) -> str:
 
 def figure_html(scene: Scene, look: Look) -> str:
     """A <figure> with the picture inlined: survives JupyterLab's cleaning of untrusted notebooks, alt text included."""
+    words = alt_text(scene, look)
+    caption = f"{html.escape(words)} The patient's right is on the left. Run the cell to scroll."
+    return f"<figure>{img(draw(scene, look), words)}<figcaption>{caption}</figcaption></figure>"
+
+
+def img(picture: Image.Image, alt: str) -> str:
+    """An <img> with its picture inlined as PNG and its words."""
     buffer = io.BytesIO()
-    draw(scene, look).save(buffer, "PNG", optimize=True)
+    picture.save(buffer, "PNG", optimize=True)
     source = base64.b64encode(buffer.getvalue()).decode()
-    words = html.escape(alt_text(scene, look))
-    caption = f"{words} The patient's right is on the left. Run the cell to scroll."
-    return f'<figure><img alt="{words}" src="data:image/png;base64,{source}"><figcaption>{caption}</figcaption></figure>'
+    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{source}">'
 
 
 def draw(scene: Scene, look: Look) -> Image.Image:
@@ -91,15 +96,19 @@ def _labelled(scene: Scene, look: Look, codes: np.ndarray, pane: Image.Image) ->
         if entry.id not in look.hidden:
             table[entry.code], shown[entry.code] = entry.colour, entry.code
     large = np.asarray(Image.fromarray(shown[codes]).resize(pane.size, Image.Resampling.NEAREST))
+    alpha = np.where(large > 0, look.opacity if look.fill else 0.0, 0.0)
+    return paint_over(pane, large, table, alpha, look.outline)
+
+
+def paint_over(pane: Image.Image, codes: np.ndarray, table: np.ndarray, alpha: np.ndarray, outline: bool = True) -> Image.Image:
+    """Fill ``codes`` (H, W) of the picture's size with their colours in ``table`` as densely as ``alpha`` says; outline them."""
     pixels = np.asarray(pane, dtype=np.float32)
-    if look.fill:
-        alpha = np.where(large > 0, look.opacity, 0.0)[..., None]
-        pixels = pixels * (1 - alpha) + table[large] * alpha
-    if look.outline:
-        around = np.pad(large, 1, mode="edge")
+    pixels = pixels * (1 - alpha[..., None]) + table[codes] * alpha[..., None]
+    if outline:
+        around = np.pad(codes, 1, mode="edge")
         neighbours = np.stack([around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]])
-        edge = (large > 0) & (neighbours != large).any(axis=0)
-        pixels = np.where(edge[..., None], table[large], pixels)
+        edge = (codes > 0) & (neighbours != codes).any(axis=0)
+        pixels = np.where(edge[..., None], table[codes], pixels)
     return Image.fromarray(pixels.round().astype(np.uint8))
 
 

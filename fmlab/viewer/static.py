@@ -23,17 +23,19 @@ MIME = "application/vnd.fmlab.viewer+html"
 RECORD = "FMLAB_HTML"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 WEB = Path(__file__).parent / "web"
-PARTS = ("store.js", "pixels.js", "stage.js", "prompts.js", "controls.js", "viewer.js")
+# What each widget's module is made of: shared parts first.
+PARTS = {"viewer": ("panel.js", "store.js", "pixels.js", "stage.js", "prompts.js", "controls.js", "viewer.js"),
+         "sketch": ("panel.js", "pixels.js", "paper.js", "book.js", "tile.js", "sketch.js")}
 
 
-def module() -> str:
-    """The viewer's JavaScript as one ES module (anywidget loads one)."""
-    return "\n".join((WEB / name).read_text(encoding="utf-8") for name in PARTS)
+def module(widget: str = "viewer") -> str:
+    """A widget's JavaScript as one ES module (anywidget loads one)."""
+    return "\n".join((WEB / name).read_text(encoding="utf-8") for name in PARTS[widget])
 
 
-def style() -> str:
-    """The viewer's style sheet."""
-    return (WEB / "viewer.css").read_text(encoding="utf-8")
+def style(*names: str) -> str:
+    """Style sheets one after the other: the shared one, and those of the names given."""
+    return "\n".join((WEB / f"{name}.css").read_text(encoding="utf-8") for name in ("viewer", *names))
 
 
 def spec(scene: Scene, height: int, tools: bool) -> dict[str, object]:

@@ -1,61 +1,11 @@
 // The slice viewer: its controls and its legend, all reachable by keyboard and all following the state.
 
-/** An element with attributes, properties (by dot, as in ".value") and listeners (functions, by event name). */
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (typeof value === "function") node.addEventListener(key, value);
-    else if (key.startsWith(".")) node[key.slice(1)] = value;
-    else if (value !== false) node.setAttribute(key, value);
-  }
-  node.append(...children);
-  return node;
-}
-
 /** A snake_case name that may be broken after its underscores. */
 function breakable(name) {
   return name.split(/(?<=_)/).flatMap((part) => [part, make("wbr")]);
 }
 
-class Controls {
-  constructor(view) {
-    Object.assign(this, { view, refreshers: [] });
-  }
-
-  refresh() {
-    this.refreshers.forEach((show) => show());
-  }
-
-  /** A labelled control that follows the state: `show` brings the node up to date after each change. */
-  field(label, node, show) {
-    this.refreshers.push(() => node !== document.activeElement && show(node));
-    return make("label", { class: "fm-field" }, label, node);
-  }
-
-  /** Buttons of which one is pressed. */
-  choice(label, options, name) {
-    const buttons = Object.entries(options).map(([value, text]) => {
-      const click = () => this.view.set({ [name]: typeof this.view.get(name) === "number" ? Number(value) : value });
-      const button = make("button", { type: "button", click }, text);
-      this.refreshers.push(() => button.setAttribute("aria-pressed", String(this.view.get(name)) === value));
-      return button;
-    });
-    return make("span", { class: "fm-group", role: "group", "aria-label": label }, ...buttons);
-  }
-
-  tick(label, name) {
-    const change = (e) => this.view.set({ [name]: e.target.checked });
-    const node = make("input", { type: "checkbox", change });
-    this.refreshers.push(() => (node.checked = this.view.get(name)));
-    return make("label", { class: "fm-field" }, node, label);
-  }
-
-  range(label, name) {
-    const input = (e) => this.view.set({ [name]: e.target.value / 100 });
-    const node = make("input", { type: "range", min: 0, max: 100, input });
-    return this.field(label, node, () => (node.value = Math.round(this.view.get(name) * 100)));
-  }
-
+class Controls extends Fields {
   planeButtons() {
     return this.choice("Plane", { axial: "Axial", coronal: "Coronal", sagittal: "Sagittal" }, "plane");
   }
@@ -96,9 +46,8 @@ class Controls {
   }
 
   promptFields() {
-    const act = (label, click) => make("button", { type: "button", click }, label);
     const { prompts } = this.view;
-    const ends = make("span", { class: "fm-group" }, act("Undo", () => prompts.undo()), act("Clear", () => prompts.clear()));
+    const ends = this.actions({ Undo: () => prompts.undo(), Clear: () => prompts.clear() });
     const sign = this.choice("Sign of the prompt", { 1: "+ this", "-1": "− not this" }, "sign");
     return make("span", { class: "fm-group fm-loose" }, this.choice("Prompt", TOOLS, "tool"), sign, ends);
   }

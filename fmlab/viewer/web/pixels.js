@@ -1,4 +1,4 @@
-// The slice viewer: from voxels of one slice to pixels and lines.
+// From voxels of one slice to pixels and lines; shared by fmlab's widgets.
 
 /** A small canvas of one slice's size, kept from slice to slice; `pixels` is its memory, one 32-bit word a pixel. */
 class Sheet {
@@ -52,6 +52,14 @@ function edges(codes, w, h, shown) {
     }
   }
   return lines;
+}
+
+/** Fill lines of `edges`, 1.5 pixels wide, on a picture whose corner is at (left, top) and whose voxels measure (sx, sy). */
+function strokeEdges(ctx, lines = [], left, top, sx, sy) {
+  for (let i = 0; i < lines.length; i += 4) {
+    const [x, y] = [left + lines[i] * sx - 0.75, top + lines[i + 1] * sy - 0.75];
+    ctx.fillRect(x, y, (lines[i + 2] - lines[i]) * sx + 1.5, (lines[i + 3] - lines[i + 1]) * sy + 1.5);
+  }
 }
 
 /** Text that stays readable on any grey: light letters with a dark rim. */

@@ -119,10 +119,7 @@ class Stage {
     const [sx, sy] = [pane.w / w, pane.h / h];
     for (const { code, colour } of this.spec.structures) {
       ctx.fillStyle = `rgb(${colour})`;
-      for (let i = 0, l = lines[code] ?? []; i < l.length; i += 4) {
-        const [x, y] = [pane.x + l[i] * sx - 0.75, pane.y + l[i + 1] * sy - 0.75]; // lines 1.5 pixels wide, along the axes
-        ctx.fillRect(x, y, (l[i + 2] - l[i]) * sx + 1.5, (l[i + 3] - l[i + 1]) * sy + 1.5);
-      }
+      strokeEdges(ctx, lines[code], pane.x, pane.y, sx, sy);
     }
   }
 

@@ -11,7 +11,6 @@ const PLANES = {
   sagittal: { axis: 0, u: 1, v: 2, marks: ["A", "P", "S", "I"] },
 };
 const SIGN_COLOUR = { 1: "#56b4e9", "-1": "#e69f00" }; // the + and - signs say the same without colour
-const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
 async function inflate(packed) {
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));

@@ -5,9 +5,10 @@ const KEYS = "↑ ↓ slice, Page Up/Down ten, Home/End, Shift+arrows move the c
 const DRAWING = ", Enter puts a prompt at the cross (box and scribble end with Enter), U undo";
 const STATE = "cursor plane window fill outline opacity hidden layout pair swipe tool sign points box scribble".split(" ");
 
-class View {
+class View extends Panel {
   constructor(model, store, el) {
-    Object.assign(this, { model, store, el, spec: store.spec });
+    super(model, el);
+    Object.assign(this, { store, spec: store.spec });
     const redraw = () => this.draw();
     this.canvas = make("canvas", {
       tabindex: 0, role: "application", "aria-label": `${this.spec.title}: slice viewer`, "aria-roledescription": "slice viewer",
@@ -34,31 +35,8 @@ class View {
     };
   }
 
-  get(name) {
-    return this.model.get(name);
-  }
-
-  /** Change the state, paint, and tell the kernel before any message of its own can come in: saving later would let the echo of
-   * an older message overwrite what the reader has done since. (jupyterlab_widgets merges what waits for a busy kernel.) */
-  set(values) {
-    for (const [name, value] of Object.entries(values)) this.model.set(name, value);
-    this.draw();
-    if (this.saving) return;
-    this.saving = true;
-    queueMicrotask(() => ((this.saving = false), this.model.save_changes()));
-  }
-
-  /** Paint once for all changes of an event, at its end: for the coming frame, or the next if this has its picture. */
-  draw() {
-    if (this.waiting) return;
-    this.waiting = true;
-    const paint = () => {
-      this.waiting = false;
-      this.stage.paint();
-      this.last = performance.now();
-    };
-    if (performance.now() - (this.last ?? 0) > 16) queueMicrotask(paint);
-    else requestAnimationFrame(paint);
+  paint() {
+    this.stage.paint();
   }
 
   build() {
@@ -78,10 +56,7 @@ class View {
     const left = make("div", { class: "fm-left" }, this.canvas, this.slider, this.readout, this.live, help);
     const body = make("div", { class: "fm-body" }, left);
     if (this.spec.layers.length) body.append(this.controls.legend());
-    // Keys pressed in the viewer must not reach the notebook, where "b" adds a cell and "x" cuts one.
-    const root = { class: "fm-viewer", role: "group", "aria-label": this.spec.title, "data-lm-suppress-shortcuts": "true" };
-    const quiet = (event) => event.stopPropagation();
-    this.root = make("div", { ...root, keydown: quiet, keyup: quiet, keypress: quiet }, tools, body);
+    this.root = this.frame(this.spec.title, tools, body);
     this.el.append(this.root);
   }
 
