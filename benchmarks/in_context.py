@@ -68,7 +68,7 @@ def compare(name: str, shots: int, device: str, rounds: int, memory: dict[str, i
     apart = (found["factorised"] - found["literal"]).abs().max()
     print(f"{device}, {name}, S={shots}: factorised {fast:.3f} s, literal {literal:.3f} s, a factor of {literal / fast:.2f}; "
           f"{memory['factorised'] / 2**20:.0f} and {memory['literal'] / 2**20:.0f} MiB at most, "
-          f"a share of {memory["factorised"] / memory["literal"]:.2f}; logits {apart:.1e} apart")
+          f"a share of {memory['factorised'] / memory['literal']:.2f}; logits {apart:.1e} apart")
 
 
 if __name__ == "__main__":
