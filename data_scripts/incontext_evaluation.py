@@ -37,7 +37,7 @@ class Task:
     queries: Examples
 
 
-def body_tasks(hospitals: str, structures: Sequence[str] = nano.HELD_OUT, supports: int = 6, queries: int = 3,
+def body_tasks(hospitals: str, structures: Sequence[str] = nano.HELD_OUT, supports: int = 6, queries: int = 2,
                workers: int | None = None) -> list[Task]:
     """Tasks on unseen bodies of these hospitals; supports, queries: bodies of each."""
     pools = [list(nano.bodies(dict.fromkeys(hospitals, number), first, workers))

@@ -68,7 +68,8 @@ from fmlab.viewer import Sketch, row
 # %% [markdown]
 # ## 1. A task is a handful of examples
 #
-# Examples come from other people than the query. We take one axial slice each: the one with most of the muscle, 64 × 64 pixels.
+# Examples come from other people than the query. We take one axial slice each: the one with most of the muscle, 64 × 64 pixels. (Mind
+# the letters: here the patient's left is on the left, as the voxels lie; radiologists look from the feet.)
 
 # %%
 n = 2 * profile().cases
@@ -395,7 +396,7 @@ if my_pairs and my_query:
 
     mine = read_picture(my_query)
     answer = incontext.predict(model, mine[None], {"mine": read_examples(my_pairs)})
-    figure(row([mine], [answer.probabilities[0]], inches=4), alt="Your query with the model's answer outlined.")
+    figure(row([mine], [answer.probabilities[0]], inches=4, sides=""), alt="Your query with the model's answer outlined.")
 else:
     print("No pictures of your own yet: put their paths above.")
 

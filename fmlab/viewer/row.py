@@ -11,9 +11,10 @@ FOUND, TRUTH = "#0072B2", "#E69F00"  # Okabe and Ito's blue and orange
 
 
 def row(images: Sequence, found: Sequence | None = None, truth: Sequence | None = None, titles: Sequence[str] = (),
-        inches: float = 2.2) -> Figure:
+        inches: float = 2.2, sides: str = "LR") -> Figure:
     """Pictures side by side. images: N of (H, W) or (1, H, W), values in [0, 1]. found, truth: as many masks or probability maps
     of the same shapes (outlined at one half), or None, also for single pictures. titles: above each. inches: width of one.
+    sides: letters at the left and right edge, whose side of the patient is where; "" for pictures without such sides.
 
     The figure belongs to the caller; ``lessons.figure(fig, alt=...)`` shows it.
     """
@@ -24,6 +25,9 @@ def row(images: Sequence, found: Sequence | None = None, truth: Sequence | None 
         for masks, colour, style in ((found, FOUND, "solid"), (truth, TRUTH, "dashed")):
             if masks is not None and masks[i] is not None and (mask := _flat(masks[i])).max() > 0.5:
                 ax.contour(mask, [0.5], colors=colour, linewidths=1.5, linestyles=style)
+        for letter, x in zip(sides, (0.02, 0.98)):
+            ax.text(x, 0.5, letter, transform=ax.transAxes, color="white", fontsize=8, va="center",
+                    ha="left" if x < 0.5 else "right")
         ax.set_axis_off()
         if i < len(titles):
             ax.set_title(titles[i], fontsize=9)
