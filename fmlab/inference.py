@@ -25,22 +25,25 @@ CRUMB_ML = 1.0  # a structure of which less is found is taken for a mistake
 CRUMB_PASSES = 3
 
 
-def sliding_logits(model: nn.Module, values: Tensor, side: int = 64, overlap: float = 0.5, progress: bool = False) -> Tensor:
+def sliding_logits(
+    model: nn.Module, values: Tensor, side: int | Sequence[int] = 64, overlap: float = 0.5, progress: bool = False
+) -> Tensor:
     """Logits (K, X, Y, Z), on the CPU, of what the network reads (1, X, Y, Z): MONAI's sliding window, Gaussian weights.
 
-    side: of the cubes, a multiple of the backbone's stride. overlap: of neighbouring cubes, 0 to below 1. The model's device is
-    used and it is put into eval mode for the while. Raises ModelError for an overlap out of range.
+    side: of the cubes, a multiple of the backbone's stride; three numbers make boxes. overlap: of neighbouring cubes, 0 to below
+    1. The model's device is used and it is put into eval mode for the while. Raises ModelError for an overlap out of range.
     """
     from monai.inferers import sliding_window_inference  # takes seconds to import
 
     if not 0 <= overlap < 1:
         raise ModelError(f"An overlap of {overlap} cannot be; give a share from 0 to below 1, such as 0.5.")
+    size = (side,) * 3 if isinstance(side, int) else tuple(side)
     device, training = next(model.parameters()).device, model.training
     model.eval()
     try:
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             logits = sliding_window_inference(
-                values[None], (side,) * 3, 1, model, overlap, mode="gaussian", sw_device=device, device="cpu", progress=progress)
+                values[None], size, 1, model, overlap, mode="gaussian", sw_device=device, device="cpu", progress=progress)
     finally:
         model.train(training)
     return logits[0].float()
@@ -68,7 +71,7 @@ def resampled(volume: Volume, spacing: float) -> tuple[Tensor, np.ndarray]:
 
 def segment(
     model: nn.Module, volume: Volume, structures: Sequence[str] | None = None, spacing: float = 4.0, window: Window = WIDE,
-    side: int = 64, overlap: float = 0.5, crumb_ml: float | None = None, progress: bool = False,
+    side: int | Sequence[int] = 64, overlap: float = 0.5, crumb_ml: float | None = None, progress: bool = False,
 ) -> Volume:
     """The volume with the model's labels on its own grid, ``annotated`` being what the model knows, or ``structures`` of it.
 
