@@ -25,8 +25,9 @@ class Sketch(anywidget.AnyWidget):
 
     pictures: (N, H, W) or (N, 1, H, W), array or tensor, values in [0, 1]. masks: of the same shape, 0 and 1; None: all empty.
     names: one for each picture. query: (H, W), the picture that is to be segmented. title: what is drawn, in a few words.
-    on_change: called with the sketch after each stroke, each undo and each change of the picks; what it returns goes to ``show``,
-    unless it is None. If it raises, the widget shows the error in one sentence, and ``error`` holds the exception.
+    on_change: called with the sketch after each stroke, each undo and each change of the picks; what it returns goes to ``show``.
+    None wipes the query, as an old answer would not belong to the new masks, unless on_change has called ``show`` itself.
+    If it raises, the widget shows the error in one sentence, and ``error`` holds the exception.
 
     picks: for each example, is it used? current: the example that is drawn on. tool: "brush" or "eraser". brush: its width in
     pixels of the picture. All of these can be read, set and observed.
@@ -59,7 +60,7 @@ class Sketch(anywidget.AnyWidget):
         self._answer_map: np.ndarray | None = None
         if on_change is not None and not callable(on_change):
             raise ScanError(f"on_change is {on_change!r}; give a function that takes the sketch and returns a mask, or None.")
-        self.on_change, self.error = None, None
+        self.on_change, self.error, self._answered = None, None, False
         largest = min(LARGEST_BRUSH, max(3, min(height, width) // 2))
         spec = {"shape": [count, height, width], "names": self.names, "title": self.title, "query": query is not None,
                 "largest": largest}
@@ -105,17 +106,17 @@ class Sketch(anywidget.AnyWidget):
         """
         if self._query_image is None:
             raise ScanError("The sketch has no query to paint on; make it with Sketch(pictures, query=...).")
-        self._answer_map = None if answer is None else answer_of(answer, self._query_image.shape)
+        self._answer_map, self._answered = None if answer is None else answer_of(answer, self._query_image.shape), True
         self._answer = b"" if self._answer_map is None else grey(self._answer_map).tobytes()
 
     def ask(self) -> None:
         """Call ``on_change`` now, as after a stroke."""
         if self.on_change is None or self._busy:  # what on_change itself changes does not call it again
             return
-        self.error, self._trouble, self._busy = None, "", True
+        self.error, self._trouble, self._busy, self._answered = None, "", True, False
         try:
             answer = self.on_change(self)
-            if answer is not None:
+            if answer is not None or not (self._answered or self._query_image is None):
                 self.show(answer)
         except Exception as error:  # raised in the browser's message, it would be lost in a log that no learner opens
             self.error = error

@@ -115,11 +115,12 @@ def test_what_on_change_returns_is_shown():
     sketch.ask()
     assert sketch.answer.shape == (H, W) and sketch.answer[3, 4] == np.float32(0.8)
     assert sketch._answer[3 * W + 4] == 204 and sum(sketch._answer) == 204
-    sketch.on_change = lambda s: None
+    sketch.on_change = lambda s: s.show(np.ones((H, W)))  # returns None, but has answered
+    sketch.picks = [True, True, False]
+    assert sketch.answer.all()
+    sketch.on_change = lambda s: None  # as a lesson does when nothing is drawn
     sketch.picks = [False] * N
-    assert sketch.answer is not None  # None changes nothing
-    sketch.show(None)
-    assert sketch.answer is None and sketch._answer == b""
+    assert sketch.answer is None and sketch._answer == b"" and sketch.error is None
 
 
 def test_a_picture_of_whole_numbers_and_a_mask_of_booleans_are_shown():

@@ -1,4 +1,6 @@
 // What fmlab's widgets share: elements, labelled controls that follow the state, and a panel that keeps its keys to itself.
+// The files beside this one are the only JavaScript of the project; static.py says which of them make up a widget's module and
+// joins them to one ES module without dependencies.
 
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 

@@ -1,5 +1,4 @@
-// The slice viewer of fmlab, the volume in the browser. These files are the only JavaScript of the project; widget.py
-// joins them to one ES module without dependencies. The same code runs live (the model talks to the kernel) and in saved pages
+// The slice viewer: the volume in the browser. The same code runs live (the model talks to the kernel) and in saved pages
 // (static.py hands it a plain object with get, set and on). The browser holds the whole volume as whole numbers, so a new
 // slice, plane, window or colour needs no kernel; slabs that have not come yet are asked for, nearest first.
 
