@@ -1,4 +1,4 @@
-"""The pictures of the READMEs: ``python data_scripts/make_pictures.py``.
+"""The pictures of the READMEs: ``python -m data_scripts.make_pictures``.
 
 The real CT must be in the cache: ``fmlab data get totalsegmentator-ct``.
 """
@@ -14,7 +14,10 @@ import torch
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from fmlab import cohorts, hub, inference, phantom
+from data_scripts import incontext_evaluation as evaluation
+from fmlab import cohorts, hub, inference, metrics, phantom
+from fmlab.incontext import predict
+from fmlab.incontext.evaluate import without
 from fmlab.vocabulary import PALETTE, region
 from fmlab.volume import Volume
 
@@ -73,6 +76,35 @@ def segmented(path: Path) -> None:
     fig.savefig(path, dpi=70, facecolor="black")
 
 
+def in_context(path: Path) -> None:
+    """Four tasks that the nano UniverSeg was never trained for: four examples of each, and its answer to a new picture."""
+    tasks = {task.name: task for task in evaluation.body_tasks("ABCD", ("heart_ventricle_left", "gluteus_maximus_right"), queries=1)}
+    real = evaluation.real_tasks()
+    chosen = [tasks["heart_ventricle_left, axial"], tasks["gluteus_maximus_right, coronal"],
+              next(task for task in real["real CT, its own slices"] if task.structure == "kidney_right"),
+              *real["lung X-rays, one example"]]
+    model = hub.load("universeg", "nano")
+    fig, axes = plt.subplots(4, 5, figsize=(10, 8.2), facecolor="black")
+    for line, task in zip(axes, chosen):
+        queries = task.queries[[len(task.queries) // 2]]
+        support = without(task.support, queries.names[0] if len(set(task.support.names)) > 1 else "").draw(16)
+        answer = predict(model, queries.images, {"task": support})
+        for ax in line:
+            ax.set_axis_off()
+        for ax, image, mask in zip(line, support.images[:4], support.masks):
+            ax.imshow(image[0], cmap="gray", vmin=0, vmax=1)
+            ax.contour(mask[0], [0.5], colors="#E69F00", linewidths=1.2)
+        line[4].imshow(queries.images[0, 0], cmap="gray", vmin=0, vmax=1)
+        line[4].contour(answer.probabilities[0, 0], [0.5], colors="#56B4E9", linewidths=1.6)
+        dice = metrics.dice(answer.labels[0] > 0, queries.masks[0, 0] > 0)
+        line[0].set_title(f"{task.name.replace('_', ' ')}: {len(support)} "
+                          f"example{'s' * (len(support) > 1)}", color="white", loc="left",
+                          fontsize=10)
+        line[4].set_title(f"answer, Dice {dice:.2f}", color="white", fontsize=10)
+    fig.subplots_adjust(0.01, 0.01, 0.99, 0.95, 0.03, 0.14)
+    fig.savefig(path, dpi=80, facecolor="black")
+
+
 if __name__ == "__main__":
     bodies = [
         (f"phantom, seed {seed}, centre {centre}", phantom.sample(seed, centre, 2.0, field_of_view=view))
@@ -84,3 +116,4 @@ if __name__ == "__main__":
         FOLDER / "bodies.png",
     )
     segmented(FOLDER / "segmented.png")
+    in_context(FOLDER / "in_context.png")

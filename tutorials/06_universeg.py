@@ -62,14 +62,14 @@ from fmlab.incontext.evaluate import dices, lying
 from fmlab.incontext.examples import examples_of
 from fmlab.incontext.task_net import task_net, task_net_dices
 from fmlab.lessons import check, claims, figure, hint, predict, progress, quiz, seconds, show_source
-from fmlab.settings import profile
+from fmlab.settings import device, profile
 from fmlab.viewer import Sketch, row
 
 # %% [markdown]
 # ## 1. A task is a handful of examples
 #
-# Examples come from other people than the query. We take one axial slice each: the one with most of the muscle, 64 × 64 pixels. (Mind
-# the letters: here the patient's left is on the left, as the voxels lie; radiologists look from the feet.)
+# Examples come from other people than the query. We take one axial slice each: the one with most of the muscle, 64 × 64 pixels.
+# (Mind the letters: here the patient's left is on the left, as the voxels lie; radiologists look from the feet.)
 
 # %%
 n = 2 * profile().cases
@@ -96,7 +96,7 @@ predict("06-p1", "You give it ONE example of a muscle that it was never asked fo
          "as well as with sixteen examples"])
 
 # %%
-model = hub.load("universeg", "nano")
+model = hub.load("universeg", "nano").to(device())
 answers = [incontext.predict(model, queries.images[:1], {"muscle": support}, shots=size, seed=3) for size in (1, 4, 16)]
 dice = [metrics.dice(answer.labels[0] > 0, queries.masks[0, 0] > 0) for answer in answers]
 figure(row([queries.images[0]] * 3, [answer.probabilities[0] for answer in answers], [queries.masks[0]] * 3,
@@ -169,7 +169,7 @@ show_source("fmlab.incontext.cross_block.CrossBlock.forward")
 
 
 # %%
-episode = queries.images[:1], support.images[None, :12], support.masks[None, :12]
+episode = [x.to(device()) for x in (queries.images[:1], support.images[None, :12], support.masks[None, :12])]
 with torch.no_grad():
     slow, fast = seconds(lambda: model(*episode, literal=True)), seconds(lambda: model(*episode))
     difference = float((model(*episode, literal=True) - model(*episode)).abs().max())
@@ -237,7 +237,8 @@ kidneys = tasks["kidney_right"][0]
 given = {"its own masks": support, "the kidney's masks": lying(support, kidneys), "the kidney's examples": kidneys}
 answers = [incontext.predict(model, queries.images[:1], {"task": examples}, seed=1) for examples in given.values()]
 figure(row([queries.images[0]] * 3, [answer.probabilities[0] for answer in answers], [queries.masks[0]] * 3, list(given), 3),
-       alt="The same query with right masks, with the kidney's masks on the same images, and with the kidney's own examples; Dice "
+       alt="The same query with right masks, with the kidney's masks on the same images, and with the kidney's own examples; "
+           "Dice "
            + ", ".join(f"{metrics.dice(answer.labels[0] > 0, queries.masks[0, 0] > 0):.2f}" for answer in answers))
 
 # %% [markdown]
@@ -258,9 +259,9 @@ predict("06-p2", "The same examples. UniverSeg takes them as they are, the task 
 start = time.perf_counter()
 net = task_net(support, steps=4 * profile().steps)
 trained = time.perf_counter() - start
-chosen = support.draw(16)
-asking = seconds(lambda: incontext.probability(model, queries.images[:1], chosen.images, chosen.masks))
-print(f"task net:  {trained:3.0f} s of training, {1e3 * seconds(lambda: net(queries.images[:1])):4.0f} ms a slice, no examples, "
+chosen, one = support.draw(16), queries.images[:1]
+asking = seconds(lambda: incontext.probability(model, one, chosen.images, chosen.masks))
+print(f"task net:  {trained:3.0f} s of training, {1e3 * seconds(lambda: net(one.to(device()))):4.0f} ms a slice, no examples, "
       f"Dice {task_net_dices(net, queries).mean():.2f}")
 print(f"UniverSeg:   0 s of training, {1e3 * asking:4.0f} ms a slice with {len(chosen)} examples, "
       f"Dice {dices(model, support, queries, 16, 4).mean():.2f} (M = 4)")
@@ -343,7 +344,8 @@ answers = [incontext.predict(model, asked.images, {name: examples}) for examples
 dice = [metrics.dice(answer.labels[0] > 0, asked.masks[0, 0] > 0) for answer in answers]
 figure(row([asked.images[0]] * 2, [answer.probabilities[0] for answer in answers], [asked.masks[0]] * 2,
            [f"{what}: Dice {value:.2f}" for what, value in zip(given, dice)], 4),
-       alt=f"A real axial slice with the right gluteus maximus, found from phantoms' examples (Dice {dice[0]:.2f}) and from the scan's "
+       alt=f"A real axial slice with the right gluteus maximus, found from phantoms' examples (Dice {dice[0]:.2f}) and from "
+           "the scan's "
            f"own slices (Dice {dice[1]:.2f}); the reference is dashed.")
 
 # %% [markdown]

@@ -63,14 +63,13 @@ def predict(model: nn.Module, image: Tensor, support: Support, classes: Sequence
         raise ModelError(f"shots={shots}, ensemble={ensemble}: give 1 or more of each.")
     if strange := [name for name in tta if name not in FLIPS]:
         raise ModelError(f"There is no flip {strange[0]!r}; choose of {', '.join(FLIPS)}.")
-    weight = next(model.parameters())
-    query, generator = image.to(weight), torch.Generator().manual_seed(seed)
-    found = torch.zeros(len(query), len(wanted), *query.shape[2:])
+    generator = torch.Generator().manual_seed(seed)
+    found = torch.zeros(len(image), len(wanted), *image.shape[2:])
     for k, name in enumerate(wanted):
         for drawn in support_sets(support[name], shots, ensemble, generator):
             for axes in ((), *((FLIPS[name],) for name in tta)):
-                views = [x.flip(axes) for x in (query, drawn.images.to(weight), drawn.masks.to(weight))]
-                found[:, k] += probability(model, *views, chunk).flip(axes).cpu()[:, 0]
+                views = [x.flip(axes) for x in (image, drawn.images, drawn.masks)]
+                found[:, k] += probability(model, *views, chunk).flip(axes)[:, 0]
         found[:, k] /= _passes(support[name], shots, ensemble) * (1 + len(tta))
     return Prediction(found, wanted)
 
@@ -82,9 +81,14 @@ def support_sets(examples: Examples, shots: int, ensemble: int, generator: torch
 
 @torch.no_grad()
 def probability(model: nn.Module, query: Tensor, images: Tensor, masks: Tensor, chunk: int | None = None) -> Tensor:
-    """sigma(f_theta(x, S)) of pictures (B, 1, H, W) with one support set (S, 1, H, W) for all of them; one picture at a time."""
-    with torch.autocast(query.device.type, torch.bfloat16, enabled=query.device.type == "cuda"):
-        return torch.cat([model(x[None], images[None], masks[None], chunk=chunk).float().sigmoid() for x in query])
+    """sigma(f_theta(x, S)), on the CPU, of pictures (B, 1, H, W) with one support set (S, 1, H, W) for all; one at a time.
+
+    Computed on the model's device, on CUDA in bf16.
+    """
+    weight = next(model.parameters())
+    query, images, masks = (x.to(weight) for x in (query, images, masks))
+    with torch.autocast(weight.device.type, torch.bfloat16, enabled=weight.device.type == "cuda"):
+        return torch.cat([model(x[None], images[None], masks[None], chunk=chunk).float().sigmoid() for x in query]).cpu()
 
 
 def predict_volume(model: nn.Module, volume: Volume, support: Support, axis: str = "axial", classes: Sequence[str] | None = None,
