@@ -176,7 +176,7 @@ def spread(make: Candidates, tasks: Sequence[Task], readers: int = 4, seed: int 
         for i in range(len(task.queries)):
             drawn = redrawn(task.queries.masks[i : i + 1].expand(readers, -1, -1, -1).contiguous(), rng)[:, 0]
             found = make(task, i, seed + i)
-            dice.append(float(max_dice(found, drawn).mean()))
+            dice.append(float(max_dice(found, drawn).nanmean()))
             distance.append(ged(found, drawn))
         best.append(torch.tensor(dice))
         apart.append(torch.tensor(distance))

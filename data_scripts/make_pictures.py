@@ -78,7 +78,8 @@ def segmented(path: Path) -> None:
 
 def in_context(path: Path) -> None:
     """Four tasks that the nano UniverSeg was never trained for: four examples of each, and its answer to a new picture."""
-    tasks = {task.name: task for task in evaluation.body_tasks("ABCD", ("heart_ventricle_left", "gluteus_maximus_right"), queries=1)}
+    made = evaluation.body_tasks("ABCD", ("heart_ventricle_left", "gluteus_maximus_right"), queries=1)
+    tasks = {task.name: task for task in made}
     real = evaluation.real_tasks()
     chosen = [tasks["heart_ventricle_left, axial"], tasks["gluteus_maximus_right, coronal"],
               next(task for task in real["real CT, its own slices"] if task.structure == "kidney_right"),

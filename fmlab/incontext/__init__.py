@@ -8,6 +8,6 @@ UniverSeg (``universeg``, ``cross_block``), Tyche (``tyche``, ``candidates``), I
 """
 
 from fmlab.incontext.examples import Examples, examples_of
-from fmlab.incontext.predict import Prediction, predict, predict_volume, probability
+from fmlab.incontext.prediction import Prediction, predict, predict_volume, probability
 
 __all__ = ["Examples", "Prediction", "examples_of", "predict", "predict_volume", "probability"]

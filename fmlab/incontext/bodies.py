@@ -32,8 +32,8 @@ class Bodies:
     """A source of tasks (structure, axis), balanced: each task is drawn as often as another.
 
     cohort: labelled CTs; each is one subject. structures: those that may be asked for, parts included in their wholes. axes: of
-    material.AXES. size: of the pictures. groups: in half of the episodes all subjects are of one hospital. jitter: whether each
-    episode has an HU window of its own. Raises DataError where fewer than two people show any of the tasks.
+    material.AXES. size: of the pictures. jitter: whether each episode has an HU window of its own. In half of the episodes all
+    subjects are of one hospital (``info["centre"]``). Raises DataError where fewer than two people show any of the tasks.
     """
 
     name = "bodies"

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from fmlab import metrics
 from fmlab.errors import ModelError
 from fmlab.incontext.examples import Examples
-from fmlab.incontext.predict import predict
+from fmlab.incontext.prediction import predict
 
 
 def dices(model: nn.Module, support: Examples, queries: Examples, shots: int = 16, ensemble: int = 1, seed: int = 0) -> Tensor:

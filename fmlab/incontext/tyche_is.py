@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.incontext.augment import Ranges, lit
-from fmlab.incontext.predict import probability
+from fmlab.incontext.prediction import probability
 
 INFERENCE = Ranges(p_light=0.25, brightness=0.1, contrast=0.3, p_blur=0.25, blur=0.5, p_noise=0.15, noise=0.02, p_sharp=0.15)
 

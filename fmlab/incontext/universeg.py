@@ -3,7 +3,7 @@
     y = f_theta(x, S)          S = {(x_j, y_j)}, j = 1..S
 
 Source: Butoi et al. 2023, doi:10.1109/ICCV51070.2023.01960. Its published weights (OpenRAIL++-M, for research) load under their
-own names. One class at a time, a logit per pixel: the sigmoid is the caller's, see ``fmlab.incontext.predict``.
+own names. One class at a time, a logit per pixel: the sigmoid is the caller's, see ``fmlab.incontext.prediction``.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import torch
 from fmlab import hub
 from fmlab.incontext.candidates import best_candidate_loss
 from fmlab.incontext.examples import Examples
-from fmlab.incontext.predict import predict
+from fmlab.incontext.prediction import predict
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")]
 

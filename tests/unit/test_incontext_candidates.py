@@ -9,7 +9,7 @@ import torch
 from fmlab.errors import ModelError
 from fmlab.incontext import candidates
 from fmlab.incontext.augment import Ranges
-from fmlab.incontext.predict import probability
+from fmlab.incontext.prediction import probability
 from fmlab.incontext.readers import redrawn
 from fmlab.incontext.tyche_is import INFERENCE, inference_candidates
 

@@ -10,7 +10,7 @@ from fmlab import hub
 from fmlab.errors import DataError, ModelError, VocabularyError
 from fmlab.incontext import material
 from fmlab.incontext.examples import Examples, best_slices, examples_of
-from fmlab.incontext.predict import Prediction, predict, predict_volume, probability
+from fmlab.incontext.prediction import Prediction, predict, predict_volume, probability
 from fmlab.vocabulary import ID
 from fmlab.volume import Volume
 
