@@ -1,7 +1,7 @@
 // The sketch: example pictures on which the reader draws masks, and a query on which Python paints its answer.
 
 const SKETCH_KEYS = {
-  "← → ↑ ↓": "move the brush; with Shift, ten pixels", Space: "paint; hold it and move to draw",
+  "← → ↑ ↓": "move the brush (Shift: by ten)", Space: "paint; hold it and move to draw",
   Enter: "brush down, brush up", "[ ]": "brush size", "B E": "brush, eraser", "U Delete": "undo, clear",
   "N P": "next, previous example", X: "use this example or not",
 };
