@@ -1,7 +1,7 @@
 """Run a claim's experiment and add its runs to the ledger that ships: ``python -m data_scripts.run_claims C05 --seeds 0 1 2``.
 
-Trainings are kept in FMLAB_DATA/trainings; stopped, the same command goes on where it was. Learners record into a ledger of their
-own, with ``fmlab.lessons.claims.record``.
+An experiment is a module with ``run(seed, command=...)``. Trainings are kept in FMLAB_DATA/trainings; stopped, the same command
+goes on where it was. Learners record into a ledger of their own, with ``fmlab.lessons.claims.record``.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 import argparse
 import sys
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
+from types import ModuleType
 
 from data_scripts.train_course_weights import fast_precision
 from fmlab.errors import FmlabError
 from fmlab.lessons import claims
 from fmlab.settings import data_folder
 
-EXPERIMENTS = {"C05": "fmlab.lessons.experiments.c05"}
+EXPERIMENTS = {claim: f"fmlab.lessons.experiments.{claim.lower()}" for claim in ("C05", "C06", "C07")}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,14 +32,19 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for seed in given.seeds:
             command = f"python -m data_scripts.run_claims {given.claim} --seeds {seed}"
-            folder = data_folder() / "trainings" / given.claim.lower()
-            setting = experiment.Setting(precision=fast_precision())
-            claims.record(experiment.run(seed, setting, folder, command=command), given.ledger)
+            claims.record(experiment.run(seed, command=command, **training(given.claim, experiment)), given.ledger)
         print(claims.details(given.claim))
     except FmlabError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def training(claim: str, experiment: ModuleType) -> dict[str, object]:
+    """What ``run`` of an experiment that keeps its trainings is given too: a fast precision, and a folder to go on from."""
+    if "folder" not in signature(experiment.run).parameters:
+        return {}
+    return {"setting": experiment.Setting(precision=fast_precision()), "folder": data_folder() / "trainings" / claim.lower()}
 
 
 if __name__ == "__main__":

@@ -189,14 +189,15 @@ def _thinks_so(formula: Callable, trial: Trial, tolerance: float) -> bool:
 
 
 def _where(function: Callable, error: Exception) -> str:
-    """The error and the line of the learner's own function that it came from."""
-    file = getattr(getattr(function, "__code__", None), "co_filename", None)
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    """The error and the line of the learner's own function that it came from, or that called the helper it came from."""
+    code = getattr(function, "__code__", None)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if code and frame.filename == code.co_filename
+              and frame.name == code.co_name]
     text = f"{type(error).__name__} ({error})" if str(error) else type(error).__name__
     if not frames:
         return text
-    line = linecache.getline(file, frames[-1].lineno).strip()
-    offset = frames[-1].lineno - function.__code__.co_firstlineno + 1
+    line = linecache.getline(code.co_filename, frames[-1].lineno).strip()
+    offset = frames[-1].lineno - code.co_firstlineno + 1
     return f"{text} in its line {offset}" + (f": `{line}`" if line else "")
 
 

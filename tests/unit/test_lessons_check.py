@@ -95,6 +95,18 @@ def test_an_error_is_located_in_the_learners_line():
     assert "NameError" in message and "line 3" in message and "return y + undefined_name" in message
 
 
+def twice(x):
+    return 2 * x + undefined_name  # noqa: F821
+
+
+def test_an_error_in_a_helper_is_located_where_the_learner_calls_it():
+    def calls_a_helper(x):
+        return twice(x)
+
+    message = judge(SPEC, calls_a_helper).message
+    assert "NameError" in message and "in its line 2: `return twice(x)`" in message
+
+
 def test_changed_input_is_found_and_the_original_is_safe():
     def in_place(x):
         x *= 2
