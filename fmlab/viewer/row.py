@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FOUND, TRUTH = "#0072B2", "#E69F00"  # Okabe and Ito's blue and orange
 
@@ -18,6 +21,8 @@ def row(images: Sequence, found: Sequence | None = None, truth: Sequence | None 
 
     The figure belongs to the caller; ``lessons.figure(fig, alt=...)`` shows it.
     """
+    from matplotlib.figure import Figure  # takes a while to import, and the viewer does without it
+
     fig = Figure(figsize=(inches * len(images), inches + 0.25 * bool(titles)), layout="constrained")
     axes = fig.subplots(1, len(images), squeeze=False)[0]
     for i, ax in enumerate(axes):

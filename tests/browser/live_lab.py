@@ -125,7 +125,11 @@ def jupyterlab(browser: Browser, home: Path) -> Iterator[Lab]:
         yield Lab(url, token, work, browser)
     finally:
         server.terminate()
-        server.wait(20)
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:  # JupyterLab waits for a page that was opened just before
+            server.kill()
+            server.wait()
 
 
 def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
