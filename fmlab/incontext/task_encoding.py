@@ -39,7 +39,7 @@ class TaskEncoder(nn.Module):
         self.foreground = nn.Linear(sum(fine) + channels, channels)
         self.queries = nn.Parameter(torch.randn(context, channels))
         self.with_mask = nn.Conv3d(each + 1, each, kernel_size=1)
-        self.cross, self.among = Reading(channels, heads), Reading(channels, heads)
+        self.cross, self.among = Reading(channels, heads), Reading(channels, heads, itself=True)
 
     def forward(self, features: Features, masks: Tensor) -> Tensor:
         """Tokens (B, K, m + 1, C) of B images' features and their masks (B, K, X, Y, Z)."""

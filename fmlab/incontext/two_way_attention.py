@@ -29,18 +29,19 @@ class Attention(nn.Module):
 
 
 class Reading(nn.Module):
-    """One direction: x reads from a source, then thinks about it (an MLP), with a residual around each."""
+    """One direction: x reads from a source, or from itself, then thinks about it (an MLP), with a residual around each."""
 
-    def __init__(self, channels: int, heads: int, ratio: int = 2):
+    def __init__(self, channels: int, heads: int, itself: bool = False, ratio: int = 2):
         super().__init__()
-        self.norm, self.norm_source, self.norm_mlp = (nn.LayerNorm(channels) for _ in range(3))
+        self.norm, self.norm_mlp = nn.LayerNorm(channels), nn.LayerNorm(channels)
+        self.norm_source = None if itself else nn.LayerNorm(channels)
         self.attention = Attention(channels, heads)
         self.mlp = nn.Sequential(nn.Linear(channels, ratio * channels), nn.GELU(), nn.Linear(ratio * channels, channels))
 
     def forward(self, x: Tensor, source: Tensor | None = None) -> Tensor:
-        """x (B, N, C) after reading source (B, M, C), or itself."""
+        """x (B, N, C) after reading source (B, M, C)."""
         inner = self.norm(x)
-        x = x + self.attention(inner, inner if source is None else self.norm_source(source))
+        x = x + self.attention(inner, inner if self.norm_source is None else self.norm_source(source))
         return x + self.mlp(self.norm_mlp(x))
 
 
