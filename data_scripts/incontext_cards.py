@@ -21,6 +21,10 @@ and never of its own person. S: examples in a support set. M: support sets whose
 REAL = """\
 A real CT with examples of bodies asks much: another world in every pixel. The second row of it has some of its own slices drawn
 by hand, with the queries between them."""
+VOLUMES = """\
+Whole bodies of people that the training never saw, on their own 6 mm grid; the structures of a group are asked in one pass,
+with the mean tokens of one or of four people of the same hospitals as references. Mean over the bodies that show a structure; a
+missed structure is 0."""
 READERS = """\
 Four simulated readers draw each query (`fmlab.incontext.readers`), S=16. Best: mean over readers of the Dice of the best
 candidate. GED: squared generalised energy distance, lower is better. Mean over tasks that the training never met, with the
@@ -38,7 +42,17 @@ def head(weights: Path, notes: Mapping[str, object], what: str) -> list[str]:
 def table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> list[str]:
     """A Markdown table; the first column holds the rows' names."""
     return [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|",
-            *[f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()]]
+            *[line for name, cells in rows.items() for line in table_row(name, cells)]]
+
+
+def table_row(name: str, cells: Sequence[str]) -> list[str]:
+    """One line of a table."""
+    return [f"| {name} | {' | '.join(cells)} |"]
+
+
+def cell(value: float | None) -> str:
+    """A number of a table, "-" where nothing was scored."""
+    return "-" if value is None else f"{value:.2f}"
 
 
 def body_groups() -> dict[str, list[found.Task]]:
@@ -110,4 +124,23 @@ def by_changes(model: nn.Module, candidates: int) -> found.Candidates:
     return make
 
 
-CARDS: dict[str, Callable[[Path, Mapping[str, object], nn.Module], str]] = {"universeg": universeg, "tyche": tyche}
+def iris(weights: Path, notes: Mapping[str, object], model: nn.Module) -> str:
+    """The card of the nano Iris: Dice in 3-D by structure, from one reference and from four."""
+    seen = found.volume_dice(model, SEEN)
+    held = {group: found.volume_dice(model, nano.HELD_OUT, group) for group in ("ABCD", "E", "F")}
+    columns = [f"{group}, {r} reference{'s' * (r > 1)}" for group in ("A-D", "E", "F") for r in found.REFERENCES]
+    rows = {name: [cell(scores[r].get(name)) for scores in held.values() for r in found.REFERENCES] for name in nano.HELD_OUT}
+    means = {group: {r: found.mean_dice(scores[r]) for r in found.REFERENCES} for group, scores in held.items()}
+    return "\n".join([
+        *head(weights, notes, f"A small Iris ({parameters(model)}, windows of 48 x 32 x 32 voxels of 8 mm): all classes of a "
+                              "volume "
+                              "in one pass, from tokens of labelled volumes."),
+        f"- mean Dice on structures that were never a task, hospitals A to D, four references: {means['ABCD'][4]:.3f}; "
+        f"from one: {means['ABCD'][1]:.3f}",
+        f"- the same on tasks of the training ({', '.join(SEEN)}), new people, four references: {found.mean_dice(seen[4]):.3f}",
+        "", "## Dice in 3-D by structure", "", VOLUMES, "", *table(["structure", *columns], rows),
+        *table_row("mean", [f"{each[r]:.2f}" for each in means.values() for r in found.REFERENCES]),
+    ]) + "\n"
+
+
+CARDS: dict[str, Callable[[Path, Mapping[str, object], nn.Module], str]] = {"universeg": universeg, "tyche": tyche, "iris": iris}

@@ -47,7 +47,7 @@ def training_episodes(drawn_by: Callable | None = None, counts: Mapping[str, int
     return Episodes([tasks, Shapes(SIZE)], [0.7, 0.3], drawn_by=drawn_by)
 
 
-def volume_episodes(counts: Mapping[str, int] = COUNTS, classes: int = 4, people: int = 2, workers: int | None = None,
+def volume_episodes(counts: Mapping[str, int] = COUNTS, classes: int = 4, people: int = 2, workers: int | None = None
                     ) -> VolumeEpisodes:
     """What the shipped Iris was trained on: the same people and structures, in windows of 384 x 256 x 256 mm."""
     return VolumeEpisodes(bodies(counts, workers=workers), TASKS, classes, people)

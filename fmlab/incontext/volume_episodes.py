@@ -56,7 +56,8 @@ class VolumeEpisodes(Dataset):
     cohort: labelled CTs, a person by ``info["patient"]`` or by name. structures: those that may be asked for; a part counts as
     part of its whole. classes: K. people: P, each once. window: voxels of ``spacing`` mm. length: what counts as an epoch.
 
-    Items: images (P, 1, X, Y, Z) float32 in [0, 1], masks (P, K, X, Y, Z) uint8, name (whose), classes (which, in words).
+    Items: images (P, 1, X, Y, Z) float32 in [0, 1], masks (P, K, X, Y, Z) uint8, labels (P, X, Y, Z) uint8 (all that is drawn;
+    mirrored where the rest is), name (whose), classes (which, in words).
     Random numbers come from torch's global generator, which ``train`` seeds for every draw. Raises DataError for a scan without
     labels, and where no structure is shown by ``people`` people.
     """
@@ -86,9 +87,10 @@ class VolumeEpisodes(Dataset):
         images, labels = torch.stack([image for image, _ in cut])[:, None], torch.stack([drawn for _, drawn in cut])
         masks, names = self._classes(labels, about, rng)
         if rng.random() < self.made_up.mirror:
-            images, masks, names = images.flip(2), masks.flip(2), [f"{name}, mirrored" for name in names]
+            images, masks, labels = images.flip(2), masks.flip(2), labels.flip(1)
+            names = [f"{name}, mirrored" for name in names]
         whose = " ".join(scan.name for scan in scans)
-        return {"images": images, "masks": masks.byte(), "name": whose, "classes": "; ".join(names)}
+        return {"images": images, "masks": masks.byte(), "labels": labels, "name": whose, "classes": "; ".join(names)}
 
     def _people(self, about: str, rng: np.random.Generator) -> list[_Scan]:
         """Scans of P people that show a structure; nobody comes twice, so nobody is an example for himself."""
