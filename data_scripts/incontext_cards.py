@@ -27,8 +27,8 @@ with the mean tokens of one or of four people of the same hospitals as reference
 missed structure is 0."""
 READERS = """\
 Four simulated readers draw each query (`fmlab.incontext.readers`), S=16. Best: mean over readers of the Dice of the best
-candidate. GED: squared generalised energy distance, lower is better. Mean over tasks that the training never met, with the
-95 % interval over tasks."""
+candidate. GED: squared generalised energy distance, lower is better. Mean over axial tasks that the training never met,
+with the 95 % interval over tasks."""
 
 
 def head(weights: Path, notes: Mapping[str, object], what: str) -> list[str]:
@@ -90,7 +90,8 @@ def universeg(weights: Path, notes: Mapping[str, object], model: nn.Module) -> s
 
 def tyche(weights: Path, notes: Mapping[str, object], model: nn.Module) -> str:
     """The card of the nano Tyche: its candidates beside those of Tyche-IS, and beside one answer."""
-    groups, one = body_groups(), hub.load("universeg", "nano")
+    groups = {name: [task for task in tasks if task.name.endswith("axial")] for name, tasks in body_groups().items()}
+    one = hub.load("universeg", "nano")
     ways = {**{f"Tyche-TS, K={k}": by_network(model, k) for k in (1, 4, 8)},
             "Tyche-IS on universeg-nano, K=8": by_changes(one, 8), "universeg-nano, its one answer": by_changes(one, 1)}
     spreads = {name: [found.spread(make, tasks) for tasks in groups.values()] for name, make in ways.items()}

@@ -1,0 +1,39 @@
+"""Iris' in-context tuning on a labelled scan: T is improved there by gradient steps, then used on others. No weight changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from fmlab import inference
+from fmlab.errors import ModelError
+from fmlab.incontext.iris import Iris
+from fmlab.incontext.iris_volume import SPACING, cut
+from fmlab.incontext.task_tokens import tune
+from fmlab.incontext.volume_episodes import WINDOW
+from fmlab.volume import Volume
+from fmlab.windows import WIDE, Window
+
+
+def tune_on(model: Iris, tokens: Tensor, volume: Volume, structures: Sequence[str], steps: int = 20, lr: float = 1e-2,
+            window: Sequence[int] = WINDOW, spacing: float = SPACING, values: Window = WIDE) -> Tensor:
+    """Better tokens (1, K, m + 1, C) of the K structures that a labelled volume shows, each tuned in a window about its middle.
+
+    tokens: where the steps start, as ``task_of`` gives them. steps, lr: as in ``tune``. A structure is read at ``spacing`` mm, as
+    in ``task_of``. Raises ModelError where the volume does not show one of them.
+    """
+    coarse, tuned = values(inference.resampled(volume, spacing)[0]), []
+    for k, name in enumerate(structures):
+        drawn = volume.mask(name)
+        if not bool(drawn.any()):
+            raise ModelError(f"{volume.name!r} does not show {name}, so nothing of it can be tuned there; leave it out, or give "
+                             "a scan that does.")
+        share, _ = inference.resampled(replace(volume, image=drawn[None].float(), labels=None, modality="other"), spacing)
+        mask = share >= min(0.5, float(share.max()))
+        middle = mask[0].nonzero().float().mean(0).tolist()
+        image, target = (cut(x, middle, window)[None].to(model.probe.device) for x in (coarse, mask.float()))
+        tuned.append(tune(model, tokens[:, k : k + 1], image, target, steps, lr))
+    return torch.cat(tuned, dim=1)
