@@ -68,7 +68,8 @@ def parameters(model: nn.Module) -> str:
 def universeg(weights: Path, notes: Mapping[str, object], model: nn.Module) -> str:
     """The card of the nano UniverSeg."""
     groups = body_groups()
-    both = groups | found.real_tasks()
+    tumours = {"liver tumours, B": found.body_tasks("B", ("liver_tumor",), supports=40, queries=20)}  # few people have one
+    both = groups | tumours | found.real_tasks()
     grids = {name: found.grid(model, tasks) for name, tasks in both.items()}
     seen = found.grid(model, found.body_tasks("ABCD", SEEN), (16,), (1,))[16, 1]
     structures = {name: found.by_structure(model, tasks) for name, tasks in both.items()}
