@@ -23,7 +23,8 @@ from fmlab.settings import data_folder
 from fmlab.training import TrainConfig, curve, train
 from fmlab.training.order import seeded
 
-STEPS = {"universeg": 3000, "tyche": 1000, "iris": 800}
+STEPS = {"universeg": 3000, "tyche": 1000, "iris": 1400}
+FIRST = 800  # steps of Iris' first stage, or as many as the episodes have if these are fewer
 
 
 def universeg(plan: Plan) -> Path:
@@ -44,9 +45,10 @@ def iris(plan: Plan) -> Path:
     with seeded(plan.seed):
         model = hub.build("iris")
         stage = FirstStage(model.image_encoder, (*NANO[:-2], model.channels), nano.TASKS)
-    settings = TrainConfig(steps, lr=2e-3, weight_decay=1e-4, warmup=min(50, steps // 2), batch=1, seed=plan.seed + 1,
+    count = min(FIRST, steps)
+    settings = TrainConfig(count, lr=2e-3, weight_decay=1e-4, warmup=min(50, count // 2), batch=1, seed=plan.seed + 1,
                            precision=plan.precision)
-    folder = data_folder() / "trainings" / f"iris-nano-seed{plan.seed}-{steps}-first"
+    folder = data_folder() / "trainings" / f"iris-nano-seed{plan.seed}-first-{count}"
     first = train(stage, first_loss, plain, settings, folder).log
     return trained(plan, "iris", model, loss, data, batch=1, before=first)
 
