@@ -19,8 +19,8 @@
 #       - name the limits (one class at a time, slices, the support at every call), in seconds
 #     prerequisites: ["lesson 00", "what a convolution and a U-Net are"]
 #     minutes: 75
-#     seconds: 120
-#     gigabytes: 2.0
+#     seconds: 110
+#     gigabytes: 0.7
 #     download_mb: 3.2
 #     hardware: 2 CPU cores
 # ---

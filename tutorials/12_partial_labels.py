@@ -243,7 +243,7 @@ predict("12-p1")
 # background": each voxel that nobody drew is a vote for background.
 #
 # ### The claim, on more than one run
-# A minute of training on one body proves little. Claim **C05** of the ledger was measured from scratch, with several seeds; the verdict
+# A minute of training on one body proves little. Claim **C05** of the ledger was measured from scratch, on several bodies; the verdict
 # is computed from the stored runs, each time, against the *better* of the two unmasked losses for each structure.
 
 # %%
@@ -264,9 +264,10 @@ figure(fig, alt="Mean Dice on unseen bodies against the number of hospitals that
                 "sigmoid and the softmax loss, mean and spread over seeds.")
 
 # %% [markdown]
-# *What to see.* The softmax has lost what one or two hospitals draw. Masked and unmasked sigmoid are much closer; whether their
-# difference is more than the luck of a seed, the interval above says. All three do worse on what one hospital draws: a mask keeps wrong
-# lessons out, but it does not make labels. Run it on your machine: `claims.record(c05.run(seed=7))` with `fmlab.lessons.experiments.c05`, a quarter of an hour.
+# *What to see.* The softmax has lost what one or two hospitals draw. Masked and unmasked sigmoid are close where two or three draw a
+# structure; where only one does, the unmasked one has hardly learned it. How far that is more than the luck of a seed, the verdict
+# above says. All three do worse on what one hospital draws: a mask keeps wrong lessons out, but it does not make labels. Run it on
+# your machine: `claims.record(c05.run(seed=7))` with `fmlab.lessons.experiments.c05`, a quarter of an hour or so.
 
 # %% [markdown]
 # ## 6. What no mask can heal
