@@ -57,8 +57,7 @@ from torch.nn import functional as F
 import fmlab
 from fmlab import cohorts, hub, incontext, metrics, phantom
 from fmlab.errors import DataError
-from fmlab.incontext import candidates, examples_of, iris_tuning, iris_volume, material, nano, readers, tyche_is
-from fmlab.incontext.episodes import dice_and_entropy
+from fmlab.incontext import candidates, episodes, examples_of, iris_tuning, iris_volume, material, nano, readers, tyche_is
 from fmlab.lessons import check, claims, figure, hint, predict, progress, quiz, seconds, show_source
 from fmlab.lessons.several_readers import against_readers, around, compared, scored
 from fmlab.settings import profile
@@ -128,7 +127,7 @@ def trained(k, loss_of):
     optimiser = torch.optim.Adam([logits], lr=0.1)
     for step in range(100):
         optimiser.zero_grad()
-        loss_of(dice_and_entropy(logits, four[[step % 4]])).backward()
+        loss_of(episodes.dice_and_entropy(logits, four[[step % 4]])).backward()
         optimiser.step()
     return (logits.detach()[0] > 0).float()
 
