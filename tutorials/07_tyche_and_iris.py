@@ -60,7 +60,7 @@ from fmlab.errors import DataError
 from fmlab.incontext import candidates, episodes, examples_of, iris_tuning, iris_volume, material, nano, readers, tyche_is
 from fmlab.lessons import check, claims, figure, hint, predict, progress, quiz, seconds, show_source
 from fmlab.lessons.several_readers import against_readers, around, compared, scored
-from fmlab.settings import profile
+from fmlab.settings import device, profile
 from fmlab.viewer import row
 
 # %% [markdown]
@@ -97,8 +97,7 @@ figure(row(*zip(*shown), 3.4), alt="Axial slices, two readers' outlines, solid a
 # draw wide or narrow, and *slips* along the outline.
 
 # %%
-n = profile().cases
-people, others = list(nano.bodies({"A": n, "C": n}, 6000)), list(nano.bodies({"A": 2, "C": 2}, 7000))
+people, others = (list(nano.bodies({"A": n, "C": n}, first)) for n, first in ((profile().cases, 6000), (2, 7000)))
 support, queries = examples_of(people, "kidney_right"), examples_of(others, "kidney_right")
 query, truth = queries.images[:1], queries.masks[:1]
 four = readers.redrawn(truth.repeat(4, 1, 1, 1), np.random.default_rng(9))
@@ -192,13 +191,14 @@ against_readers(query[0], parted, four[:, 0])
 show_source("fmlab.incontext.tyche.SetBlock")
 
 # %%
-tyche, universeg = (hub.load(name, "nano").requires_grad_(False) for name in ("tyche", "universeg"))
+tyche, universeg = (hub.load(name, "nano").requires_grad_(False).to(device()) for name in ("tyche", "universeg"))
 
 
 def tyche_masks(query, support, k=8, seed=0):
     """K candidates (K, H, W), 0 or 1, of a query (1, 1, H, W)."""
     noise = torch.randn(1, k, *query.shape[-2:], generator=torch.Generator().manual_seed(seed))
-    return (tyche(query, support.images[None], support.masks[None], noise=noise)[0] > 0).float()
+    query, images, masks, noise = (x.to(device()) for x in (query, support.images[None], support.masks[None], noise))
+    return (tyche(query, images, masks, noise=noise)[0] > 0).float().cpu()
 
 
 six = tyche_masks(query, support, 6)
@@ -342,7 +342,7 @@ show_source("fmlab.incontext.task_encoding.pool")
 # whole volume, read at 8 mm.
 
 # %%
-iris, body = hub.load("iris", "nano").requires_grad_(False), others[0]
+iris, body = hub.load("iris", "nano").requires_grad_(False).to(device()), others[0]
 names = "liver", "spleen", "vertebrae", "hip_left", "kidney_left", "kidney_right", "gluteus_maximus_left", "gluteus_medius_right"
 T = iris_volume.task_of(iris, people[:3], names)
 print(f"T: {tuple(T.shape)}, {T.nbytes / 1e3:.0f} kB; its references: {sum(p.image.nbytes for p in people[:3]) / 1e6:.0f} MB")

@@ -80,3 +80,15 @@ def test_predict_agrees_wherever_the_pictures_lie():
         assert there.device.type == "cpu" and there.dtype is torch.float32
         assert (here - there).abs().max() <= 0.05  # bf16 keeps 8 bits
     assert here.std() > 0.01
+
+
+def test_iris_is_the_same_on_cpu_and_cuda():
+    cpu, cuda = twins("iris")
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(1, 2, 1, 16, 16, 16, generator=generator)
+    masks = (torch.rand(1, 2, 3, 16, 16, 16, generator=generator) > 0.7).float()
+    with torch.no_grad():
+        here, there = cpu.encode_task(images, masks), cuda.encode_task(images.cuda(), masks.cuda())
+        torch.testing.assert_close(there.cpu(), here, rtol=1e-3, atol=1e-4)
+        logits, same = cpu.segment(images[:, 0], here), cuda.segment(images[:, 0].cuda(), there)
+    assert (logits - same.cpu()).abs().max() <= 1e-3 * logits.abs().max()
