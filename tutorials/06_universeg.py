@@ -20,7 +20,7 @@
 #     prerequisites: ["lesson 00", "what a convolution and a U-Net are"]
 #     minutes: 75
 #     seconds: 110
-#     gigabytes: 0.7
+#     gigabytes: 0.8
 #     download_mb: 3.2
 #     hardware: 2 CPU cores
 # ---

@@ -19,8 +19,8 @@
 #       - encode a task once, segment all its structures in one pass, and state what that saves, in seconds
 #     prerequisites: ["lesson 06"]
 #     minutes: 80
-#     seconds: 120
-#     gigabytes: 2.0
+#     seconds: 110
+#     gigabytes: 0.9
 #     download_mb: 3.2
 #     hardware: 2 CPU cores
 # ---
