@@ -36,8 +36,8 @@
 # | | train a net for the task | give a net the task |
 # |---|---|---|
 # | you need | pairs $(x_j, y_j)$, and a training | pairs $(x_j, y_j)$ |
-# | the answer | $\hat y = f_{\theta_t}(x)$, weights $\theta_t$ of this task | $\hat y = f_\theta(x, S)$, the same $\theta$ for
-# every task | | the next task | a new training | another $S$ |
+# | the answer | $\hat y = f_{\theta_t}(x)$, weights $\theta_t$ of this task | $\hat y = f_\theta(x, S)$, one $\theta$ for all tasks |
+# | the next task | a new training | another $S$ |
 #
 # $S = \{(x_j, y_j)\}_{j=1}^{S}$ is the **support set**. UniverSeg (Butoi et al. 2023) is such an $f_\theta$. This lesson opens
 # it.
