@@ -19,8 +19,8 @@
 #       - encode a task once, segment all its structures in one pass, and state what that saves, in seconds
 #     prerequisites: ["lesson 06"]
 #     minutes: 80
-#     seconds: 110
-#     gigabytes: 0.9
+#     seconds: 90
+#     gigabytes: 0.8
 #     download_mb: 3.2
 #     hardware: 2 CPU cores
 # ---
@@ -46,8 +46,8 @@
 # **Notes for teachers.** 80 minutes alone, 100 in a room; the two parts can be two sessions, and part B needs nothing of part
 # A. A good opening without a computer: let everybody outline the same kidney on paper, and lay the sheets over each other. Let
 # pairs discuss 07-p2 before the table of section 6: most bet on Tyche, few think of the cheap control that is in it. The claim
-# that max Dice "chooses with the truth in hand" is worth a minute of silence. At 07-p4 ask *why* before anybody runs it: the answer
-# tells apart what a model knows and what it is told. Without network section 1 has no real scan; all else is the same.
+# that max Dice "chooses with the truth in hand" is worth a minute of silence. At 07-p4 ask *why* before anybody runs it: the
+# answer tells apart what a model knows and what it is told. Without network section 1 has no real scan; all else is the same.
 
 # %%
 import matplotlib.pyplot as plt
@@ -423,8 +423,8 @@ predict("07-p4", "T is tuned on one labelled scan of E; no weight moves. What ha
 # %%
 labelled, new = nano.bodies({"E": 2}, 8000)
 never = names[4:]
-versions = {f"{r} of A or C": told[r][:, 4:] for r in (1, numbers[-1])} | {"E's": iris_volume.task_of(iris, [labelled], never)}
-versions["tuned on it"] = iris_tuning.tune_on(iris, versions["E's"], labelled, never, steps=3 * profile().steps, lr=0.05)
+versions = {f"{r} of A, C": told[r][:, 4:] for r in (1, numbers[-1])} | {"1 of E": iris_volume.task_of(iris, [labelled], never)}
+versions["tuned on it"] = iris_tuning.tune_on(iris, versions["1 of E"], labelled, never, steps=3 * profile().steps, lr=0.05)
 for way, task in versions.items():
     scores = [metrics.evaluate(iris_volume.segment_volume(iris, scan, task, never), scan, never) for scan in (labelled, new)]
     print(f"{way:12s}", *(f"{here.structure} {here.dice:.2f} {there.dice:.2f}   " for here, there in zip(*scores)))
