@@ -13,7 +13,7 @@
 #     section: "2.B"
 #     goals:
 #       - see readers disagree, and say what a model with one answer does about it
-#       - write the loss that lets each candidate be some reader, and watch it part four masks
+#       - write the loss that lets each candidate be some reader, and watch masks part
 #       - measure a set of masks against a set of readers (max Dice, generalised energy distance), and say what each rewards
 #       - write Iris' foreground token, which a structure smaller than a feature voxel still has
 #       - encode a task once, segment all its structures in one pass, and state what that saves, in seconds
@@ -353,7 +353,7 @@ fmlab.view(body, compare=[("Iris, from three examples", answer)], plane="coronal
 
 # %% [markdown]
 # *What to see.* One pass, eight structures. Be honest about the masks: what was a task in training is fair, the left kidney
-# too; the right one is rough, and the gluteal muscles are not found at all. UniverSeg, in lesson 06, found these muscles with
+# too; the right one strays into the hip, and the gluteal muscles are not found at all. UniverSeg, in lesson 06, found these muscles with
 # Dice 0.8. But it met 12,000 episodes of 17 pictures in an hour on a laptop, while a volume costs far more than a picture, and
 # this Iris met 1,400 episodes of two. The paper's had 80,000 steps of 32. All numbers are in `fmlab/hub/weights/iris-nano.md`.
 # So keep a question for section 10: do the *features* of this Iris not know a gluteus, or does $T$ fail to say which of all
