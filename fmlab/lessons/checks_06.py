@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fmlab.incontext.cross_conv import CrossConv
 from fmlab.lessons.exercise import Case, Exercise, Invariant, Misconception
+from fmlab.lessons.laws import has_shape, unmoved_by
 
 CrossInput = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -73,20 +74,6 @@ def _fast(u: Tensor, v: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return (cross.of_target(u[None, None]) + cross.of_support(v.mean(0)[None, None]))[0, 0]
 
 
-def _shape_is_a_map(function: Callable, rng: np.random.Generator) -> bool:
-    return np.shape(function(*_equal_channels(rng))) == (4, 6, 7)
-
-
-def _order_does_not_matter(function: Callable, rng: np.random.Generator) -> bool:
-    u, v, weight, bias = _many(rng)
-    return torch.allclose(function(u, v, weight, bias), function(u, v.flip(0), weight, bias), atol=1e-5)
-
-
-def _twice_the_same_support(function: Callable, rng: np.random.Generator) -> bool:
-    u, v, weight, bias = _many(rng)
-    return torch.allclose(function(u, v, weight, bias), function(u, torch.cat([v, v]), weight, bias), atol=1e-5)
-
-
 def _by_idea(change: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
     """A wrong idea of what follows after the right convolution (S, C, H, W)."""
     return lambda u, v, weight, bias: change(_conv(_pairs(u, v), weight, bias))
@@ -103,12 +90,11 @@ _CASES = (
 )
 _LAWS = (
     Invariant("Your result has not the shape (C, H, W) of one map: after the mean the support's axis is gone, and padding=1 "
-              "keeps "
-              "the sides.", _shape_is_a_map),
+              "keeps the sides.", has_shape(_equal_channels, 4, 6, 7)),
     Invariant("Your result changes with the order of the support: a support is a set, and a mean over it knows no order.",
-              _order_does_not_matter),
+              unmoved_by(_many, lambda u, v, weight, bias: (u, v.flip(0), weight, bias))),
     Invariant("Your result changes when every example comes twice: that is a sum, and the network would behave otherwise for "
-              "every size of the support.", _twice_the_same_support),
+              "every size of the support.", unmoved_by(_many, lambda u, v, weight, bias: (u, torch.cat([v, v]), weight, bias))),
 )
 
 CROSS = Exercise(

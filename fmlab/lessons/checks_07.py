@@ -13,6 +13,7 @@ from fmlab.incontext.candidates import ged
 from fmlab.incontext.residual_unet import Features
 from fmlab.incontext.task_encoding import pool
 from fmlab.lessons.exercise import Case, Exercise, Invariant, Misconception
+from fmlab.lessons.laws import has_shape, unmoved_by
 
 # ---- 07-best: losses (B, K) of K candidates for each of B pictures -> one number
 
@@ -150,11 +151,6 @@ def _by_terms(change: Callable[..., object], **how: object) -> Callable[[Tensor,
     return lambda found, readers: change(*_three(found, readers, **how))
 
 
-def _is_symmetric(function: Callable, rng: np.random.Generator) -> bool:
-    found, readers = _sets(rng)
-    return np.isclose(float(function(found, readers)), float(function(readers, found)), atol=1e-6)
-
-
 def _same_sets_are_zero(function: Callable, rng: np.random.Generator) -> bool:
     return abs(float(function(*_same(rng)))) < 1e-6
 
@@ -217,7 +213,7 @@ GED = Exercise(
         Invariant("GED is one number for two sets.", _one_number),
         Invariant("The distance of a set to itself must be 0.", _same_sets_are_zero),
         Invariant("Your distance changes when candidates and readers change places; a distance is the same both ways.",
-                  _is_symmetric),
+                  unmoved_by(_sets, lambda found, readers: (readers, found), 1e-6)),
     ),
     hints=(
         "Write a small function first: all distances of a set a (N, H, W) to a set b (M, H, W), a table (N, M).",
@@ -299,10 +295,6 @@ def _a_voxel_speaks(function: Callable, rng: np.random.Generator) -> bool:
     return torch.allclose(function(features, mask), features[:, *place], atol=1e-5)
 
 
-def _shape_is_a_token(function: Callable, rng: np.random.Generator) -> bool:
-    return np.shape(function(*_coarse(rng))) == (4,)
-
-
 def _all_of_it(function: Callable, rng: np.random.Generator) -> bool:
     features, mask = _coarse(rng)
     return torch.allclose(function(features, torch.ones_like(mask)), features.mean((1, 2, 3)), atol=1e-5)
@@ -354,7 +346,7 @@ FOREGROUND = Exercise(
                       "example by `mask.sum().clamp(min=1)`.", _nan_of_nothing),
     ),
     invariants=(
-        Invariant("Your result has not the shape (C,) of one token.", _shape_is_a_token),
+        Invariant("Your result has not the shape (C,) of one token.", has_shape(_coarse, 4)),
         Invariant("A structure of one voxel must have a token: the feature voxel in which it lies.", _a_voxel_speaks),
         Invariant("With a mask that is 1 everywhere your token must be the mean feature.", _all_of_it),
     ),
