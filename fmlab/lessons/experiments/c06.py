@@ -31,7 +31,7 @@ class Setting:
     queries: int = 2
     shots: int = 16
     ensemble: int = 4
-    steps: int = 200
+    steps: int = 400
     axis: str = "axial"
     structures: tuple[str, ...] = STRUCTURES
 
