@@ -50,6 +50,9 @@ register(
     "github.com/mariannerakic/Tyche, release weights, tyche_v1_model_weights_CVPR.pt (its licence is not stated)")
 register("iris", "fmlab.incontext.iris:Iris")
 register(
+    "sam", "fmlab.interactive.sam:sam",
+    "dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth, sam_vit_l_0b3195.pth, sam_vit_h_4b8939.pth (Apache-2.0)")
+register(
     "swin_unetr", "fmlab.backbones.by_name:swin_unetr",
     "huggingface.co/MrGiovanni/SuPreM, supervised_suprem_swinunetr_2100.pth (CC BY-NC-ND 4.0)")
 register(
