@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,9 +10,10 @@ from torch import Tensor
 from fmlab import inference
 from fmlab.errors import ModelError
 from fmlab.incontext.iris import Iris
-from fmlab.incontext.iris_volume import SPACING, cut
+from fmlab.incontext.iris_volume import SPACING, window_about
 from fmlab.incontext.task_tokens import tune
 from fmlab.incontext.volume_episodes import WINDOW
+from fmlab.vocabulary import structure
 from fmlab.volume import Volume
 from fmlab.windows import WIDE, Window
 
@@ -27,13 +27,10 @@ def tune_on(model: Iris, tokens: Tensor, volume: Volume, structures: Sequence[st
     """
     coarse, tuned = values(inference.resampled(volume, spacing)[0]), []
     for k, name in enumerate(structures):
-        drawn = volume.mask(name)
-        if not bool(drawn.any()):
+        shown = window_about(volume, coarse, structure(name).name, window, spacing)
+        if shown is None:
             raise ModelError(f"{volume.name!r} does not show {name}, so nothing of it can be tuned there; leave it out, or give "
                              "a scan that does.")
-        share, _ = inference.resampled(replace(volume, image=drawn[None].float(), labels=None, modality="other"), spacing)
-        mask = share >= min(0.5, float(share.max()))
-        middle = mask[0].nonzero().float().mean(0).tolist()
-        image, target = (cut(x, middle, window)[None].to(model.probe.device) for x in (coarse, mask.float()))
-        tuned.append(tune(model, tokens[:, k : k + 1], image, target, steps, lr))
+        image, mask = (x[None].to(model.probe.device) for x in shown)
+        tuned.append(tune(model, tokens[:, k : k + 1], image, mask, steps, lr))
     return torch.cat(tuned, dim=1)

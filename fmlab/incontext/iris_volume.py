@@ -49,11 +49,11 @@ def task_of(model: Iris, references: Sequence[Volume], structures: Sequence[str]
     Every structure is read in a window of its own, ``window`` voxels of ``spacing`` mm about its middle. Raises ModelError where
     no reference shows one of the structures, VocabularyError for an unknown name.
     """
-    coarse, training = [inference.resampled(volume, spacing)[0] for volume in references], model.training
+    coarse, training = [values(inference.resampled(volume, spacing)[0]) for volume in references], model.training
     model.eval()
     try:
         names = [structure(name).name for name in structures]
-        return torch.cat([_task(model, references, coarse, name, window, spacing, values) for name in names], dim=1)
+        return torch.cat([_task(model, references, coarse, name, window, spacing) for name in names], dim=1)
     finally:
         model.train(training)
 
@@ -70,23 +70,30 @@ def segment_volume(model: Iris, volume: Volume, tokens: Tensor, structures: Sequ
     return inference.segment(told, volume, None, spacing, values, window, overlap, crumb_ml, progress)
 
 
-def _task(model: Iris, references: Sequence[Volume], coarse: Sequence[Tensor], name: str, window: Sequence[int], spacing: float,
-          values: Window) -> Tensor:
-    """T (1, 1, m + 1, C) of one structure; coarse: the references' images, resampled."""
-    images, masks = [], []
-    for volume, image in zip(references, coarse):
-        known = volume.annotated is None or name in volume.annotated
-        if known and bool((drawn := volume.mask(name)).any()):
-            share, _ = inference.resampled(replace(volume, image=drawn[None].float(), labels=None, modality="other"), spacing)
-            mask = share >= min(0.5, float(share.max()))  # of what nowhere fills half a voxel, the voxels that have most of it
-            middle = mask[0].nonzero().float().mean(0).tolist()
-            images.append(cut(values(image), middle, window))
-            masks.append(cut(mask.float(), middle, window))
-    if not images:
+def _task(model: Iris, references: Sequence[Volume], coarse: Sequence[Tensor], name: str, window: Sequence[int], spacing: float
+          ) -> Tensor:
+    """T (1, 1, m + 1, C) of one structure; coarse: the references' images, resampled, in [0, 1]."""
+    shown = [window_about(volume, image, name, window, spacing) for volume, image in zip(references, coarse)]
+    shown = [pair for pair in shown if pair is not None]
+    if not shown:
         raise ModelError(f"None of {len(references)} references shows {name}, so nothing says what it is; leave it out, or give "
                          "one that does.")
-    device = model.probe.device
-    return model.encode_task(torch.stack(images)[None].to(device), torch.stack(masks)[None].to(device))
+    images, masks = (torch.stack(each)[None].to(model.probe.device) for each in zip(*shown))
+    return model.encode_task(images, masks)
+
+
+def window_about(volume: Volume, image: Tensor, name: str, window: Sequence[int], spacing: float) -> tuple[Tensor, Tensor] | None:
+    """Image and mask (1, *window) of a structure in a window about its middle; None where the volume does not show it.
+
+    image: what to cut of, such as the volume's own, resampled to ``spacing`` mm: (1, X, Y, Z).
+    """
+    known = volume.annotated is None or name in volume.annotated
+    if not known or not bool((drawn := volume.mask(name)).any()):
+        return None
+    share, _ = inference.resampled(replace(volume, image=drawn[None].float(), labels=None, modality="other"), spacing)
+    mask = share >= min(0.5, float(share.max()))  # of what nowhere fills half a voxel, the voxels that have most of it
+    middle = mask[0].nonzero().float().mean(0).tolist()
+    return cut(image, middle, window), cut(mask.float(), middle, window)
 
 
 def cut(x: Tensor, middle: Sequence[float], window: Sequence[int]) -> Tensor:
