@@ -37,7 +37,8 @@ class FourierPositions(nn.Module):
     def of_grid(self, grid: Sequence[int]) -> Tensor:
         """PE of the centres of a grid (H, W), components in the order (x, y) of points: (1, C, H, W)."""
         matrix = self.positional_encoding_gaussian_matrix
-        y, x = torch.meshgrid(*[(torch.arange(n, device=matrix.device, dtype=matrix.dtype) + 0.5) / n for n in grid], indexing="ij")
+        centres = [(torch.arange(n, device=matrix.device, dtype=matrix.dtype) + 0.5) / n for n in grid]
+        y, x = torch.meshgrid(*centres, indexing="ij")
         return self(torch.stack([x, y], dim=-1)).movedim(-1, 0)[None]
 
 
@@ -54,8 +55,9 @@ class PromptEncoder(nn.Module):
         self.grid, self.size, self.channels = tuple(grid), tuple(size), channels
         self.pe_layer = positions or FourierPositions(len(grid), channels // 2)
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, channels) for _ in range(kinds))
-        self.not_a_point_embed, self.no_mask_embed = nn.Embedding(1, channels), nn.Embedding(1, channels)
+        self.not_a_point_embed = nn.Embedding(1, channels)
         self.mask_downscaling = mask_downscaling(channels, between, len(grid))
+        self.no_mask_embed = nn.Embedding(1, channels)
 
     def forward(self, points: Tensor | None = None, labels: Tensor | None = None, boxes: Tensor | None = None,
                 masks: Tensor | None = None) -> tuple[Tensor, Tensor]:

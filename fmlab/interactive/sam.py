@@ -60,9 +60,9 @@ class Sam(nn.Module):
         """The same from features (B, C, H, W) of B encoded images.
 
         points (N, P, 2) in pixels (x, y) of the preprocessed image, labels (N, P) 1 or 0; boxes (N, 4) x0 y0 x1 y1; masks
-        (N, 1, size/4, size/4) logits. image_of (N,): which image each prompt is of; left out, all N are of the one image, or one
-        of each. Prompts with fewer points than others are filled up with label -2, and come out as if they were alone.
-        multimask: masks 1 to 3, for a prompt that may mean several things, or mask 0 alone. Raises ModelError where counts differ.
+        (N, 1, size/4, size/4) logits. image_of (N,): which image each prompt is of; left out, all N are of the one image, or
+        one of each. Prompts with fewer points than others are filled up with label -2, and come out as if they were alone.
+        multimask: masks 1 to 3, for a prompt that may mean several things, or mask 0 alone. ModelError where counts differ.
         """
         check_prompts(points, labels, boxes, masks)
         tokens, dense = self.prompt_encoder(points, labels, boxes, masks)
@@ -100,7 +100,8 @@ def absent_tokens(labels: Tensor | None, tokens: int) -> Tensor | None:
     return torch.cat([missing, missing.new_zeros(len(missing), tokens - missing.shape[1])], dim=1)
 
 
-def check_prompts(points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None, dims: int = 2) -> None:
+def check_prompts(points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None, dims: int = 2
+                  ) -> None:
     """ModelError unless points have labels, and all prompts are as many."""
     if (points is None) != (labels is None):
         raise ModelError("Points and labels belong together; give both, with a label of 1 (object) or 0 (background) a point.")
