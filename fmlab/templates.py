@@ -127,10 +127,10 @@ SEEDS_APART = 10_000  # a seed is a person: each centre has its own, so that no 
 
 
 def assembly(counts: Mapping[str, int], spacing: float = 4.0, first_seed: int = 0, workers: int | None = None,
-             sampler: cohorts.phantom_cache.Sampler | None = None) -> cohorts.Cohort:
+             sampler: cohorts.phantom_cache.Sampler | None = None, partial: bool = True) -> cohorts.Cohort:
     """Partially labelled phantoms of several centres, joined: D_T. counts: bodies per centre, {"A": 50, "B": 50}.
 
-    Each scan holds only what its centre's protocol draws and says so in ``annotated``. Centre i of A to F takes the seeds from
+    Each scan holds only what its centre's protocol draws and says so in ``annotated``, unless ``partial`` is off. Centre i of A to F takes the seeds from
     first_seed + 10000 i, so no two centres share a person and a larger count keeps the smaller one's bodies. Other arguments as
     in ``cohorts.phantoms``. Raises DataError for no centre, an unknown one, or a count that is not between 1 and 10000.
     """
@@ -141,5 +141,6 @@ def assembly(counts: Mapping[str, int], spacing: float = 4.0, first_seed: int = 
     cases: tuple[cohorts.Case, ...] = ()
     for name, number in counts.items():
         start = first_seed + SEEDS_APART * cohorts.CENTRES.index(name)
-        cases += cohorts.phantoms(number, name, spacing, start, workers, partial=True, sampler=sampler).cases
-    return cohorts.Cohort("partially labelled: " + ", ".join(f"{number} of {name}" for name, number in counts.items()), cases)
+        cases += cohorts.phantoms(number, name, spacing, start, workers, partial, sampler).cases
+    what = "partially labelled" if partial else "labelled"
+    return cohorts.Cohort(f"{what}: " + ", ".join(f"{number} of {name}" for name, number in counts.items()), cases)

@@ -10,7 +10,7 @@ from fmlab.incontext.episodes import Episodes
 from fmlab.incontext.shapes import Shapes
 from fmlab.incontext.volume_episodes import VolumeEpisodes
 from fmlab.phantom.visits import any_visit
-from fmlab.templates import SEEDS_APART
+from fmlab.templates import assembly
 from fmlab.vocabulary import STRUCTURES, region, structure
 
 SIZE = 64  # pixels of a side
@@ -30,11 +30,7 @@ TASKS = tuple(s.name for s in STRUCTURES if not any(s.id in region(structure(nam
 
 def bodies(counts: Mapping[str, int] = COUNTS, first_seed: int = 0, workers: int | None = None) -> cohorts.Cohort:
     """Whole label maps of several hospitals' bodies, in any phase and field of view; a seed is a person, as in ``templates``."""
-    found: tuple[cohorts.Case, ...] = ()
-    for name, number in counts.items():
-        start = first_seed + SEEDS_APART * cohorts.CENTRES.index(name)
-        found += cohorts.phantoms(number, name, SPACING, start, workers, sampler=any_visit).cases
-    return cohorts.Cohort(" + ".join(f"{number} of {name}" for name, number in counts.items()), found)
+    return assembly(counts, SPACING, first_seed, workers, any_visit, partial=False)
 
 
 def training_episodes(drawn_by: Callable | None = None, counts: Mapping[str, int] = COUNTS,
