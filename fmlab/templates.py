@@ -130,9 +130,10 @@ def assembly(counts: Mapping[str, int], spacing: float = 4.0, first_seed: int = 
              sampler: cohorts.phantom_cache.Sampler | None = None, partial: bool = True) -> cohorts.Cohort:
     """Partially labelled phantoms of several centres, joined: D_T. counts: bodies per centre, {"A": 50, "B": 50}.
 
-    Each scan holds only what its centre's protocol draws and says so in ``annotated``, unless ``partial`` is off. Centre i of A to F takes the seeds from
-    first_seed + 10000 i, so no two centres share a person and a larger count keeps the smaller one's bodies. Other arguments as
-    in ``cohorts.phantoms``. Raises DataError for no centre, an unknown one, or a count that is not between 1 and 10000.
+    Each scan holds only what its centre's protocol draws and says so in ``annotated``, unless ``partial`` is off. Centre i of A
+    to F takes the seeds from first_seed + 10000 i, so no two centres share a person and a larger count keeps the smaller one's
+    bodies. Other arguments as in ``cohorts.phantoms``. Raises DataError for no centre, an unknown one, or a count that is not
+    between 1 and 10000.
     """
     if not counts or any(not 1 <= number <= SEEDS_APART for number in counts.values()):
         raise DataError(f"assembly(counts={dict(counts)!r}): name one centre or more, each with 1 to {SEEDS_APART} bodies.")

@@ -5,27 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from fmlab import cohorts
+from fmlab.held_out import HELD_OUT as HELD_OUT  # what in-context learning is judged by
+from fmlab.held_out import TASKS as TASKS
 from fmlab.incontext.bodies import Bodies
 from fmlab.incontext.episodes import Episodes
 from fmlab.incontext.shapes import Shapes
 from fmlab.incontext.volume_episodes import VolumeEpisodes
 from fmlab.phantom.visits import any_visit
 from fmlab.templates import assembly
-from fmlab.vocabulary import STRUCTURES, region, structure
 
 SIZE = 64  # pixels of a side
 SPACING = 6.0  # mm, so that a body's field of 384 mm fills a picture
 WIDTHS = (16, 32, 48, 64)  # of the four levels; the published networks have 64 in each, and 128 pixels
 COUNTS = {"A": 40, "B": 40, "C": 40, "D": 40}  # bodies per hospital
-
-HELD_OUT = (
-    "gluteus_maximus_left", "gluteus_maximus_right", "gluteus_medius_left", "gluteus_medius_right", "gluteus_minimus_left",
-    "gluteus_minimus_right", "heart_myocardium", "heart_atrium_left", "heart_ventricle_left", "heart_atrium_right",
-    "heart_ventricle_right", "kidney_left", "kidney_right", "liver_tumor")
-"""Never a task in training, nor is any part of them: what in-context learning is judged by."""
-
-TASKS = tuple(s.name for s in STRUCTURES if not any(s.id in region(structure(name).name) for name in HELD_OUT))
-"""All other structures of the vocabulary."""
 
 
 def bodies(counts: Mapping[str, int] = COUNTS, first_seed: int = 0, workers: int | None = None) -> cohorts.Cohort:
