@@ -38,3 +38,11 @@ class TrainingError(FmlabError, RuntimeError):
 
 class ModelError(FmlabError, ValueError):
     """A model, its configuration, its weights or its input does not fit."""
+
+
+class PromptError(FmlabError, ValueError):
+    """A click, box or mask prompt does not fit its image, or there is nothing that it could be drawn from."""
+
+
+class PromptWarning(UserWarning):
+    """A prompt that is allowed and yet not what anyone means: contradictory clicks, or a correction where nothing is wrong."""
