@@ -19,7 +19,10 @@ HEIGHT = 420  # pixels of the figure
 
 @dataclass(frozen=True)
 class Look:
-    """The part of the viewer's state that a picture needs; ``layers`` are the indices of the label maps shown side by side."""
+    """The part of the viewer's state that a picture needs; ``layers`` are the indices of the label maps shown side by side.
+
+    marks: letters of the sides and a ruler, which a plain picture has no use for.
+    """
 
     plane: str
     index: int
@@ -29,6 +32,7 @@ class Look:
     opacity: float = 0.35
     fill: bool = True
     outline: bool = True
+    marks: bool = True
 
 
 def alt_text(scene: Scene, look: Look) -> str:
@@ -84,7 +88,8 @@ def _pane(scene: Scene, look: Look, layer: int | None) -> Image.Image:
     if layer is not None:
         pane = _labelled(scene, look, screen_slice(scene.codes[layer], look.plane, look.index), pane)
     title = scene.layers[layer] if layer is not None and len(look.layers) > 1 else ""
-    _marks(pane, plane.marks, scale, title)
+    if look.marks:
+        _marks(pane, plane.marks, scale, title)
     return pane
 
 

@@ -25,6 +25,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 WEB = Path(__file__).parent / "web"
 # What each widget's module is made of: shared parts first.
 PARTS = {"viewer": ("panel.js", "store.js", "pixels.js", "stage.js", "prompts.js", "controls.js", "viewer.js"),
+         "canvas": ("panel.js", "store.js", "pixels.js", "stage.js", "controls.js", "desk.js", "easel.js", "canvas.js"),
          "sketch": ("panel.js", "pixels.js", "paper.js", "book.js", "tile.js", "sketch.js")}
 
 

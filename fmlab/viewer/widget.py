@@ -61,7 +61,7 @@ class Viewer(anywidget.AnyWidget):
         start = _start(scene)
         several = len(scene.layers) > 1
         super().__init__(
-            _spec=static.spec(scene, height, tools), _first=_first_slabs(scene, start[2]), cursor=start,
+            _spec=static.spec(scene, height, tools), _first=first_slabs(scene, start[2]), cursor=start,
             pair=[0, 1 if several else 0], layout="side by side" if several else "single", index=start[2])
         self.on_msg(self._answer)
 
@@ -197,7 +197,7 @@ def _start(scene: Scene) -> list[int]:
     return [*middle[:2], int(best[len(best) // 2]) if max(kinds) else middle[2]]
 
 
-def _first_slabs(scene: Scene, z: int) -> dict[str, bytes]:
+def first_slabs(scene: Scene, z: int) -> dict[str, bytes]:
     """Slabs around slice z, nearest first, until FIRST_BYTES are used; always at least one."""
     here = z // slab_thickness(scene.shape)
     slabs: dict[str, bytes] = {}
