@@ -53,6 +53,12 @@ register(
     "sam", "fmlab.interactive.sam:sam",
     "dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth, sam_vit_l_0b3195.pth, sam_vit_h_4b8939.pth (Apache-2.0)")
 register(
+    "sam_med2d", "fmlab.interactive.sam_med2d:sam_med2d",
+    "drive.google.com, sam-med2d_b.pth, file 1ARiB5RkSsWmAB_8mqWnwDF8ZKTtFwsjl (code Apache-2.0; none stated for weights)")
+register(
+    "sam_med3d", "fmlab.interactive.sam_med3d:sam_med3d",
+    "huggingface.co/blueyo0/SAM-Med3D, sam_med3d_turbo.pth (Apache-2.0)")
+register(
     "swin_unetr", "fmlab.backbones.by_name:swin_unetr",
     "huggingface.co/MrGiovanni/SuPreM, supervised_suprem_swinunetr_2100.pth (CC BY-NC-ND 4.0)")
 register(

@@ -35,12 +35,15 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + MLP(norm(x)), of tokens (B, *grid, C). window: 0 for attention over the whole grid."""
+    """x + attention(norm(x)), then x + MLP(norm(x)), of tokens (B, *grid, C). window: 0 for attention over the whole grid.
+
+    attention: makes what tokens attend with, as ``attention(channels, heads, grid)``; windows: how it is given windows.
+    """
 
     def __init__(self, channels: int, heads: int, grid: Sequence[int], window: int = 0, ratio: float = 4,
-                 attention: Callable[..., nn.Module] = ImageAttention):
+                 attention: Callable[..., nn.Module] = ImageAttention, windows: Callable[..., Tensor] = in_windows):
         super().__init__()
-        self.norm1, self.window = nn.LayerNorm(channels, EPS), window
+        self.norm1, self.window, self.windows = nn.LayerNorm(channels, EPS), window, windows
         self.attn = attention(channels, heads, [window] * len(grid) if window else grid)
         self.norm2, self.mlp = nn.LayerNorm(channels, EPS), MLP(channels, int(ratio * channels))
 
@@ -50,7 +53,7 @@ class Block(nn.Module):
 
     def attend(self, x: Tensor) -> Tensor:
         """Attention of the normed tokens; the norm comes before the windows are filled up with zeros."""
-        return in_windows(self.attn, self.norm1(x), self.window)
+        return self.windows(self.attn, self.norm1(x), self.window)
 
 
 class PatchEmbed(nn.Module):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import product
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -21,24 +23,41 @@ def in_windows(attention: Callable[[Tensor], Tensor], x: Tensor, size: int) -> T
     return joined(attention(windows), size, filled, grid)
 
 
-def split(x: Tensor, size: int) -> tuple[Tensor, tuple[int, ...]]:
-    """x (B, *grid, C) as windows (B n, size, ..., size, C), and the grid after filling up."""
+def in_real_windows(attention: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
+    """The same windows, not filled up: at the far ends attention is given smaller ones, and knows itself what is missing."""
+    if size == 0:
+        return attention(x)
+    attended = torch.empty_like(x)
+    pieces = [[piece for piece in ((0, n - n % size), (n - n % size, n)) if piece[0] < piece[1]] for n in x.shape[1:-1]]
+    for box in product(*pieces):  # up to 2^d boxes: within each all windows are of one shape
+        here = (slice(None), *[slice(first, last) for first, last in box])
+        sizes = [min(size, last - first) for first, last in box]
+        windows, grid = split(x[here], sizes)
+        attended[here] = joined(attention(windows), sizes, grid, grid)
+    return attended
+
+
+def split(x: Tensor, size: int | Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
+    """x (B, *grid, C) as windows (B n, size, ..., size, C), and the grid after filling up. size: of a side, or one an axis."""
     grid, dims = x.shape[1:-1], x.ndim - 2
+    sizes = [size] * dims if isinstance(size, int) else list(size)
     margins = [0, 0]
-    for n in reversed(grid):
-        margins += [0, -n % size]
+    for n, side in zip(reversed(grid), reversed(sizes), strict=True):
+        margins += [0, -n % side]
     x = F.pad(x, margins) if any(margins) else x
     filled = tuple(x.shape[1:-1])
-    shape = [len(x), *[n for side in filled for n in (side // size, size)], x.shape[-1]]
+    shape = [len(x), *[n for whole, side in zip(filled, sizes) for n in (whole // side, side)], x.shape[-1]]
     outer, inner = range(1, 2 * dims, 2), range(2, 2 * dims + 1, 2)
-    windows = x.view(shape).permute(0, *outer, *inner, 2 * dims + 1)
-    return windows.reshape(-1, *[size] * dims, x.shape[-1]), filled
+    windows = x.reshape(shape).permute(0, *outer, *inner, 2 * dims + 1)
+    return windows.reshape(-1, *sizes, x.shape[-1]), filled
 
 
-def joined(windows: Tensor, size: int, filled: Sequence[int], grid: Sequence[int]) -> Tensor:
+def joined(windows: Tensor, size: int | Sequence[int], filled: Sequence[int], grid: Sequence[int]) -> Tensor:
     """The inverse of ``split``: (B, *grid, C) of windows, without what was filled up."""
-    dims, counts = len(filled), [side // size for side in filled]
-    x = windows.view(-1, *counts, *[size] * dims, windows.shape[-1])
+    dims = len(filled)
+    sizes = [size] * dims if isinstance(size, int) else list(size)
+    counts = [whole // side for whole, side in zip(filled, sizes)]
+    x = windows.reshape(-1, *counts, *sizes, windows.shape[-1])
     places = [axis for i in range(dims) for axis in (1 + i, 1 + dims + i)]
     x = x.permute(0, *places, 2 * dims + 1).reshape(-1, *filled, windows.shape[-1])
     return x[(slice(None), *[slice(n) for n in grid])]
