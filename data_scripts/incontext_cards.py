@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from data_scripts import incontext_evaluation as found
+from data_scripts import iris_evaluation as volumes
+from data_scripts import tyche_evaluation as sets
 from fmlab import hub
 from fmlab.incontext import nano
-from fmlab.incontext.tyche_is import inference_candidates
 
 SEEN = ("liver", "spleen", "aorta", "vertebrae", "urinary_bladder", "lung_left")
 CONVENTION = """\
@@ -21,10 +21,17 @@ and never of its own person. S: examples in a support set. M: support sets whose
 REAL = """\
 A real CT with examples of bodies asks much: another world in every pixel. The second row of it has some of its own slices drawn
 by hand, with the queries between them."""
+ANSWERS = """\
+Axial tasks only. K candidates, K noise images: all M support sets meet the same ones, so candidate k is a mean over M answers.
+The best of four is chosen with the truth in hand: it says what the candidates cover, not what a user gets. The mean of the four
+candidates' probabilities, above one half, is what one gets who wants one answer."""
 VOLUMES = """\
-Whole bodies of people that the training never saw, on their own 6 mm grid; the structures of a group are asked in one pass,
-with the mean tokens of one or of four people of the same hospitals as references. Mean over the bodies that show a structure; a
-missed structure is 0."""
+Dice in 3-D on whole scans of people that the training never saw, bodies on a 6 mm grid, two of each hospital; all structures
+that were never a task are asked in one pass; a missed structure is 0. The mean over structures with the 95 % interval over
+structures. S: references, other people of the same hospitals, whose tokens are averaged (fewer where fewer show a structure). M
+has no meaning of its own here: to average tokens is Iris' ensemble, and it costs a query nothing. The real CT is asked with the
+references of A-D. Tuned: from the one reference of S=1, T after `iris_tuning.tune_on` with its defaults on that same labelled
+scan; no weight changes (not for hospital F, so that the card is made in minutes)."""
 READERS = """\
 Four simulated readers draw each query (`fmlab.incontext.readers`), S=16. Best: mean over readers of the Dice of the best
 candidate. GED: squared generalised energy distance, lower is better. Mean over axial tasks that the training never met,
@@ -90,58 +97,63 @@ def universeg(weights: Path, notes: Mapping[str, object], model: nn.Module) -> s
 
 
 def tyche(weights: Path, notes: Mapping[str, object], model: nn.Module) -> str:
-    """The card of the nano Tyche: its candidates beside those of Tyche-IS, and beside one answer."""
-    groups = {name: [task for task in tasks if task.name.endswith("axial")] for name, tasks in body_groups().items()}
+    """The card of the nano Tyche: its candidates beside Tyche-IS' and one answer, and over the size of the support."""
+    groups = {name: flat(tasks) for name, tasks in body_groups().items()}
     one = hub.load("universeg", "nano")
-    ways = {**{f"Tyche-TS, K={k}": by_network(model, k) for k in (1, 4, 8)},
-            "Tyche-IS on universeg-nano, K=8": by_changes(one, 8), "universeg-nano, its one answer": by_changes(one, 1)}
-    spreads = {name: [found.spread(make, tasks) for tasks in groups.values()] for name, make in ways.items()}
+    ways = {**{f"Tyche-TS, K={k}": sets.by_network(model, k) for k in (1, 4, 8)},
+            "Tyche-IS on universeg-nano, K=8": sets.by_changes(one, 8), "universeg-nano, its one answer": sets.by_changes(one, 1)}
+    spreads = {name: [sets.spread(make, tasks) for tasks in groups.values()] for name, make in ways.items()}
+    both = groups | {name: flat(tasks) for name, tasks in found.real_tasks().items()}
+    grids = {name: sets.grid(model, tasks) for name, tasks in both.items()}
+    columns = ["examples and queries", "tasks", *[f"S={s}, M={m}" for s, m in grids["A-D"]]]
+    best, mean = ({name: [str(len(both[name])), *[getattr(each, what).format(2) for each in row.values()]]
+                   for name, row in grids.items()} for what in ("best", "one"))
     return "\n".join([
         *head(weights, notes, f"A small Tyche-TS ({parameters(model)}, {nano.SIZE} x {nano.SIZE} pixels): several candidates "
                               "from examples, for several readers."),
         "", "## Candidates and readers", "", READERS, "",
         *table(["candidates", *[f"{what}, {group}" for group in groups for what in ("best", "GED")]],
                {name: [e.format(2) for s in row for e in (s.best, s.ged)] for name, row in spreads.items()}),
+        "", "## Dice by size of support and ensemble, K=4", "", CONVENTION, ANSWERS, "",
+        "### The best of four candidates", "", *table(columns, best), "",
+        "### The mean of their probabilities, as one answer", "", *table(columns, mean), "", REAL,
     ]) + "\n"
 
 
-def by_network(model: nn.Module, candidates: int) -> found.Candidates:
-    """Candidates (K, H, W) of Tyche-TS for ``spread``."""
-    def make(task: found.Task, query: int, seed: int) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(seed)
-        support = task.support.draw(16, generator)
-        with torch.no_grad():
-            logits = model(task.queries.images[query][None], support.images[None], support.masks[None], candidates,
-                           generator=generator)
-        return (logits[0] > 0).float()
-    return make
-
-
-def by_changes(model: nn.Module, candidates: int) -> found.Candidates:
-    """Candidates (K, H, W) of Tyche-IS for ``spread``; with one candidate, the model's plain answer."""
-    def make(task: found.Task, query: int, seed: int) -> torch.Tensor:
-        support = task.support.draw(16, torch.Generator().manual_seed(seed))
-        answers = inference_candidates(model, task.queries.images[query], support.images, support.masks, candidates, seed)
-        return (answers > 0.5).float()
-    return make
+def flat(tasks: Sequence[found.Task]) -> list[found.Task]:
+    """All but the coronal tasks."""
+    return [task for task in tasks if not task.name.endswith("coronal")]
 
 
 def iris(weights: Path, notes: Mapping[str, object], model: nn.Module) -> str:
-    """The card of the nano Iris: Dice in 3-D by structure, from one reference and from four."""
-    seen = found.volume_dice(model, SEEN)
-    held = {group: found.volume_dice(model, nano.HELD_OUT, group) for group in ("ABCD", "E", "F")}
-    columns = [f"{group}, {r} reference{'s' * (r > 1)}" for group in ("A-D", "E", "F") for r in found.REFERENCES]
-    rows = {name: [cell(scores[r].get(name)) for scores in held.values() for r in found.REFERENCES] for name in nano.HELD_OUT}
-    means = {group: {r: found.mean_dice(scores[r]) for r in found.REFERENCES} for group, scores in held.items()}
+    """The card of the nano Iris: Dice in 3-D over the number of references, and after tuning on one of them."""
+    groups = {"A-D": "ABCD", "E": "E", "F": "F"}
+    given = {group: volumes.references(model, volumes.supports(hospitals)) for group, hospitals in groups.items()}
+    tasks = {group: {f"S={s}": each.tasks(s) for s in found.SHOTS} for group, each in given.items()}
+    for group in ("A-D", "E"):
+        tasks[group]["S=1, tuned"] = volumes.tuned(model, given[group])
+    tasks["real CT"] = tasks["A-D"]
+    scans = {group: volumes.queries(hospitals) for group, hospitals in groups.items()} | {"real CT": volumes.real_scans()}
+    dice = {group: {way: volumes.volume_dice(model, task, asked) for way, task in tasks[group].items()}
+            for group, asked in scans.items() if asked}
+    learned = volumes.references(model, volumes.supports("ABCD"), SEEN).tasks(16)
+    seen = found.mean_of([*volumes.volume_dice(model, learned, scans["A-D"]).values()])
+    ways = [*tasks["A-D"]]
+    mean = {group: {way: found.mean_of([*each.values()]) for way, each in row.items()} for group, row in dice.items()}
+    columns = [(group, way) for group, row in dice.items() for way in ("S=1", "S=16", "S=1, tuned") if way in row]
     return "\n".join([
         *head(weights, notes, f"A small Iris ({parameters(model)}, windows of 48 x 32 x 32 voxels of 8 mm): all classes of a "
-                              "volume "
-                              "in one pass, from tokens of labelled volumes."),
-        f"- mean Dice on structures that were never a task, hospitals A to D, four references: {means['ABCD'][4]:.3f}; "
-        f"from one: {means['ABCD'][1]:.3f}",
-        f"- the same on tasks of the training ({', '.join(SEEN)}), new people, four references: {found.mean_dice(seen[4]):.3f}",
-        "", "## Dice in 3-D by structure", "", VOLUMES, "", *table(["structure", *columns], rows),
-        *table_row("mean", [f"{each[r]:.2f}" for each in means.values() for r in found.REFERENCES]),
+                              "volume in one pass, from tokens of labelled volumes."),
+        f"- mean Dice on structures that were never a task, hospitals A to D, S=16: {mean['A-D']['S=16']}; S=1: "
+        f"{mean['A-D']['S=1']}; S=1, T tuned on that one: {mean['A-D']['S=1, tuned']}",
+        f"- the same on tasks of the training ({', '.join(SEEN)}), new people, S=16: {seen}",
+        "", "## Dice in 3-D by number of references", "", VOLUMES, "",
+        *table(["scans", "structures", *ways],
+               {group: [str(len(dice[group]["S=1"])), *[row[way].format(2) if way in row else "-" for way in ways]]
+                for group, row in mean.items()}),
+        "", "## Dice in 3-D by structure", "",
+        *table(["structure", *[f"{group}, {way}" for group, way in columns]],
+               {name: [cell(dice[group][way].get(name)) for group, way in columns] for name in nano.HELD_OUT}),
     ]) + "\n"
 
 

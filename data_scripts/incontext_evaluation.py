@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
-from fmlab import cohorts, metrics
+from fmlab import cohorts
 from fmlab.errors import DataError
 from fmlab.hub import data
 from fmlab.incontext import nano
-from fmlab.incontext.candidates import ged, max_dice
 from fmlab.incontext.evaluate import dices, lying
 from fmlab.incontext.examples import Examples, best_slices, examples_of
-from fmlab.incontext.iris_volume import segment_volume, task_of
 from fmlab.incontext.material import masks, pictures
 from fmlab.incontext.picture_files import read_examples
-from fmlab.incontext.readers import redrawn
 from fmlab.metrics.bootstrap import Estimate, estimates
 
 SHOTS, ENSEMBLES = (1, 2, 4, 8, 16), (1, 4)
@@ -143,9 +140,9 @@ def control(model: nn.Module, tasks: Sequence[Task], shots: int = 16) -> Estimat
     return mean_of([dices(model, lying(task.support, other.support), task.queries, shots) for task, other in zip(tasks, wrong)])
 
 
-def mean_of(found: Sequence[torch.Tensor]) -> Estimate:
+def mean_of(found: Sequence[torch.Tensor | float]) -> Estimate:
     """Mean over tasks of means over queries; the interval draws tasks again."""
-    means = np.array([[float(values.nanmean())] for values in found])
+    means = np.array([[float(torch.as_tensor(values).nanmean())] for values in found])
     return estimates(means, np.ones_like(means))[1]
 
 
@@ -155,61 +152,3 @@ def by_structure(model: nn.Module, tasks: Sequence[Task], shots: int = 16, ensem
     for task in tasks:
         found.setdefault(task.structure, []).append(dices(model, task.support, task.queries, shots, ensemble))
     return {name: float(torch.cat(values).nanmean()) for name, values in found.items()}
-
-
-Candidates = Callable[[Task, int, int], torch.Tensor]
-"""(task, number of the query, seed) -> candidates (K, H, W), 0 or 1."""
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Candidates beside readers. best: mean over readers of the best candidate's Dice. ged: see ``candidates.ged``."""
-
-    best: Estimate
-    ged: Estimate
-
-
-def spread(make: Candidates, tasks: Sequence[Task], readers: int = 4, seed: int = 0) -> Spread:
-    """How well candidates cover what ``readers`` simulated readers draw of each query."""
-    rng, best, apart = np.random.default_rng(seed), [], []
-    for task in tasks:
-        dice, distance = [], []
-        for i in range(len(task.queries)):
-            drawn = redrawn(task.queries.masks[i : i + 1].expand(readers, -1, -1, -1).contiguous(), rng)[:, 0]
-            found = make(task, i, seed + i)
-            dice.append(float(max_dice(found, drawn).nanmean()))
-            distance.append(ged(found, drawn))
-        best.append(torch.tensor(dice))
-        apart.append(torch.tensor(distance))
-    return Spread(mean_of(best), mean_of(apart))
-
-
-REFERENCES = (1, 4)
-
-
-def volume_dice(model: nn.Module, structures: Sequence[str], hospitals: str = "ABCD", bodies: int = 2
-                ) -> dict[int, dict[str, float]]:
-    """Number of references -> structure -> mean Dice in 3-D of Iris on unseen bodies (``bodies`` of each hospital)."""
-    people = list(nano.bodies(dict.fromkeys(hospitals, 6 if len(hospitals) > 1 else 18), SUPPORT_SEED))
-    queries = list(nano.bodies(dict.fromkeys(hospitals, bodies if len(hospitals) > 1 else 4), QUERY_SEED))
-    found: dict[int, dict[str, float]] = {}
-    for count in REFERENCES:
-        tokens, names = [], []
-        for name in structures:
-            who = [body for body in people if best_slices(body, name)][:count]
-            if who:
-                tokens.append(task_of(model, who, [name]))
-                names.append(name)
-        scores: dict[str, list[float]] = {name: [] for name in names}
-        for body in queries:
-            answer = segment_volume(model, body, torch.cat(tokens, 1), names)
-            for score in metrics.evaluate(answer, body, names):
-                if score.volume_ml > 0:
-                    scores[score.structure].append(score.dice)
-        found[count] = {name: float(np.mean(values)) for name, values in scores.items() if values}
-    return found
-
-
-def mean_dice(scores: Mapping[str, float]) -> float:
-    """Mean over structures."""
-    return float(np.mean(list(scores.values())))

@@ -9,7 +9,6 @@ from pathlib import Path
 from torch import nn
 from torch.utils.data import Dataset
 
-from data_scripts import incontext_cards
 from data_scripts.recipe import Plan
 from fmlab import hub
 from fmlab.incontext import nano
@@ -55,7 +54,7 @@ def iris(plan: Plan) -> Path:
 
 def trained(plan: Plan, name: str, model: nn.Module, loss: Callable, data: Dataset, batch: int = 4, lr: float = 1e-3,
             before: list[dict] | None = None) -> Path:
-    """Train a model, save it with its notes, and write its card; the path of the weights. before: the log of a first stage."""
+    """Train a model and save it with its notes; the path of the weights. before: the log of a first stage."""
     steps = plan.steps or STEPS[name]
     folder = data_folder() / "trainings" / f"{name}-nano-seed{plan.seed}-{steps}"
     settings = TrainConfig(steps, lr=lr, weight_decay=1e-4, warmup=min(100, steps // 2), batch=batch, seed=plan.seed,
@@ -67,9 +66,7 @@ def trained(plan: Plan, name: str, model: nn.Module, loss: Callable, data: Datas
         "data": f"{sum(nano.COUNTS.values())} phantoms, {nano.COUNTS}, {nano.SPACING:g} mm; never as a task: "
                 f"{', '.join(nano.HELD_OUT)}",
     }
-    path = hub.save(model, plan.output / f"{name}-nano.safetensors", **notes)
-    path.with_suffix(".md").write_text(incontext_cards.CARDS[name](path, notes, model.eval()))
-    return path
+    return hub.save(model, plan.weights(name), **notes)
 
 
 def built(plan: Plan, name: str) -> nn.Module:

@@ -18,6 +18,15 @@ class Plan:
     output: Path
     loss: str = "masked"
 
+    def weights(self, model: str) -> Path:
+        """Where the weights of a model are stored; its card lies beside them."""
+        return self.output / f"{model}-{self.label}.safetensors"
+
+    @property
+    def label(self) -> str:
+        """"nano", or with another loss than the usual one "nano_softmax"."""
+        return "nano" if self.loss == "masked" else f"nano_{self.loss}"
+
     def notes(self, model: str, steps: int, log: list[dict]) -> dict[str, object]:
         """What is stored with the weights: the command that makes them again, precision, hardware, seconds."""
         return {

@@ -7,13 +7,16 @@ log and the checkpoints lie in FMLAB_DATA/trainings; weights and card go to fmla
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
+from torch import nn
 
-from data_scripts import incontext_recipes
+from data_scripts import incontext_cards, incontext_recipes
 from data_scripts.cards import card
 from data_scripts.course_evaluation import evaluate
 from data_scripts.recipe import Plan
@@ -30,9 +33,9 @@ RESTART = 0.8  # share of the steps after which the cosine starts again, lower (
 
 
 def universal(plan: Plan) -> Path:
-    """Train, evaluate and save the universal model with one of ``course.LOSSES``; the path of its weights."""
-    label, steps, seed = "nano" if plan.loss == "masked" else f"nano_{plan.loss}", plan.steps or STEPS, plan.seed
-    folder = data_folder() / "trainings" / f"universal-{label}-seed{seed}-{steps}"
+    """Train and save the universal model with one of ``course.LOSSES``; the path of its weights."""
+    steps, seed = plan.steps or STEPS, plan.seed
+    folder = data_folder() / "trainings" / f"universal-{plan.label}-seed{seed}-{steps}"
     print(f"bodies: {course.COUNTS} of the hospitals, {course.SPACING:g} mm")
     data = Patches(course.training_bodies(), course.UNIVERSAL, course.SIDE)
     with seeded(seed):
@@ -50,12 +53,20 @@ def universal(plan: Plan) -> Path:
         "data": f"{sum(course.COUNTS.values())} phantoms, partially labelled: {course.COUNTS}, {course.SPACING:g} mm",
         "loss": plan.loss,
     }
-    path = hub.save(model, plan.output / f"universal-{label}.safetensors", **notes)
-    path.with_suffix(".md").write_text(card(path, notes, evaluate(model)))
-    return path
+    return hub.save(model, plan.weights("universal"), **notes)
 
 
 RECIPES: dict[str, Callable[[Plan], Path]] = {"universal": universal, **incontext_recipes.RECIPES}
+CARDS: dict[str, Callable[[Path, Mapping[str, object], nn.Module], str]] = {
+    "universal": lambda path, notes, model: card(path, notes, evaluate(model)), **incontext_cards.CARDS}
+
+
+def write_card(name: str, weights: Path) -> None:
+    """Evaluate stored weights, and write their card beside them; how they were made is told by the file."""
+    model = hub.load(name, weights)
+    with safe_open(weights, framework="pt") as file:
+        notes = json.loads(file.metadata()["fmlab"])["notes"]
+    weights.with_suffix(".md").write_text(CARDS[name](weights, notes, model), encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,11 +78,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--precision", choices=["bf16", "bf16-everywhere", "float32"], help="default: bf16 where it is fast")
     parser.add_argument("--output", type=Path, default=Path(hub.__file__).with_name("weights"), help="default: %(default)s")
+    parser.add_argument("--card-only", action="store_true", help="only write the card of stored weights again")
     given = parser.parse_args(arguments)
     plan = Plan(given.steps, given.seed, given.precision or fast_precision(), given.output, given.loss)
     try:
         for name in given.models:
-            print(RECIPES[name](plan))
+            weights = plan.weights(name) if given.card_only else RECIPES[name](plan)
+            write_card(name, weights)
+            print(weights)
     except FmlabError as error:
         print(error, file=sys.stderr)
         return 1

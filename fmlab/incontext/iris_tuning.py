@@ -18,7 +18,7 @@ from fmlab.volume import Volume
 from fmlab.windows import WIDE, Window
 
 
-def tune_on(model: Iris, tokens: Tensor, volume: Volume, structures: Sequence[str], steps: int = 20, lr: float = 1e-2,
+def tune_on(model: Iris, tokens: Tensor, volume: Volume, structures: Sequence[str], steps: int = 100, lr: float = 0.05,
             window: Sequence[int] = WINDOW, spacing: float = SPACING, values: Window = WIDE) -> Tensor:
     """Better tokens (1, K, m + 1, C) of the K structures that a labelled volume shows, each tuned in a window about its middle.
 

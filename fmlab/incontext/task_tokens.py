@@ -16,11 +16,13 @@ from fmlab.incontext.iris import Iris, dice_and_balanced_entropy, mean_of_shown
 from fmlab.incontext.iris_input import check_query, check_references, check_tokens
 
 
-def tune(model: Iris, tokens: Tensor, image: Tensor, masks: Tensor, steps: int = 20, lr: float = 1e-2) -> Tensor:
+def tune(model: Iris, tokens: Tensor, image: Tensor, masks: Tensor, steps: int = 100, lr: float = 0.05) -> Tensor:
     """In-context tuning: a better T (1, K, m + 1, C) for one labelled image (B, 1, X, Y, Z) with masks (B, K, X, Y, Z).
 
     Only T is optimised. The image's features do not depend on T, so they are computed once, and a step costs a decoding. The
-    model's weights, gradients and ``requires_grad`` are as before afterwards. Raises ModelError as ``encode_task`` does.
+    defaults are bold, as measured with Iris nano on hospital E: of six structures that were never a task, the mean Dice on
+    *another* scan was 0.14 before, and 0.21 after 20 steps of 0.01, 0.43 after 60 of 0.05, 0.51 after 100. The model's weights,
+    gradients and ``requires_grad`` are as before afterwards. Raises ModelError as ``encode_task`` does.
     """
     check_references(image[None], masks[None], model.stride, model.probe)
     check_tokens(tokens, len(image), model.tokens, model.channels, model.probe)

@@ -98,4 +98,15 @@ def test_training_script_makes_weights_and_card(fresh_cache, tmp_path, monkeypat
     monkeypatch.setattr(train_course_weights, "evaluate", lambda model: made_up())
     assert train_course_weights.main(["universal", "--steps", "2", "--output", str(tmp_path), "--precision", "float32"]) == 0
     assert hub.load("universal", tmp_path / "universal-nano.safetensors").structures == UNIVERSAL
-    assert "--steps 2 --seed 0" in (tmp_path / "universal-nano.md").read_text()
+    weights, card = tmp_path / "universal-nano.safetensors", tmp_path / "universal-nano.md"
+    before, text = weights.read_bytes(), card.read_text()
+    assert "--steps 2 --seed 0" in text
+    card.unlink()
+    assert train_course_weights.main(["universal", "--card-only", "--output", str(tmp_path)]) == 0
+    assert card.read_text() == text and weights.read_bytes() == before
+
+
+def test_there_is_no_card_without_weights(tmp_path, capsys):
+    assert train_course_weights.main(["iris", "--card-only", "--output", str(tmp_path)]) == 1
+    assert "no weights" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
