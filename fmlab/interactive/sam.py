@@ -10,7 +10,7 @@ official code cannot do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,17 +34,19 @@ class Sam(nn.Module):
     """size: pixels of a side of the preprocessed image. patch: of a token. channels, depth, heads: of the image encoder.
 
     everywhere: numbers of the blocks that attend over the whole image; window: tokens of the others' windows. prompt_channels:
-    of tokens and features in the decoder; mlp: hidden width of its transformer; hidden: of its IoU head.
+    of tokens and features in the decoder; mlp: hidden width of its transformer; hidden: of its IoU head. block: as of
+    ``ImageEncoder``, where a variant brings its own.
     """
 
     def __init__(self, size: int = 1024, patch: int = 16, channels: int = 768, depth: int = 12, heads: int = 12,
                  everywhere: Sequence[int] = (2, 5, 8, 11), window: int = 14, prompt_channels: int = 256, decoder_heads: int = 8,
-                 mlp: int = 2048, hidden: int = 256):
+                 mlp: int = 2048, hidden: int = 256, block: Callable[..., nn.Module] | None = None):
         super().__init__()
         if size % patch:
             raise ModelError(f"An image of {size} pixels does not split into patches of {patch}; give a multiple.")
         grid = (size // patch, size // patch)
-        self.image_encoder = ImageEncoder(grid, patch, channels, depth, heads, prompt_channels, window, everywhere)
+        self.image_encoder = ImageEncoder(grid, patch, channels, depth, heads, prompt_channels, window, everywhere,
+                                          block=block)
         self.prompt_encoder = PromptEncoder(prompt_channels, grid, (size, size))
         self.mask_decoder = MaskDecoder(prompt_channels, 2, 4, decoder_heads, mlp, hidden)
         self.size = size

@@ -1,0 +1,88 @@
+"""SAM-Med2D, MA-SAM and 3DSAM-adapter give the official outputs, and have the published entries and counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from interactive_files import filled_model, images, manifest_of, prompts, same
+from parity_files import arrays, metadata, parity_cases
+from torch import Tensor, nn
+
+from fmlab import hub
+from fmlab.interactive import sam_med2d
+from fmlab.interactive.mask_prompts import best_logits
+from fmlab.interactive.sam import Sam
+
+MED2D = parity_cases("interactive", "sam_med2d")
+
+
+def number(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def entries(model: nn.Module) -> list:
+    """[key, shape] of all, in order, as manifests have it."""
+    return [[key, list(value.shape)] for key, value in model.state_dict().items()]
+
+
+def near(ours: Tensor, theirs: np.ndarray, where: str) -> None:
+    """2e-5 of the array's deviation, where that is above one: the facts give no absolute number for these systems."""
+    same(ours, theirs, where, 2e-5 * max(1.0, float(theirs.astype(np.float64).std())))
+
+
+def settings(config: dict) -> dict:
+    """What a file's config says of a SAM, in our words."""
+    return dict(size=config["img_size"], patch=config.get("patch_size", 16), channels=config["embed_dim"], depth=config["depth"],
+                heads=config["num_heads"], everywhere=config["global_attn_indexes"], window=config["window_size"],
+                prompt_channels=config["prompt_embed_dim"], decoder_heads=config["dec_heads"], mlp=config["mlp_dim"],
+                hidden=config["iou_hidden"])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("path", MED2D)
+def test_sam_med2d_image_encoder(path: Path):
+    stored = arrays(path)
+    encoder = filled_model(Sam(**settings(metadata(stored)["config"]), block=sam_med2d.AdapterBlock), stored).image_encoder
+    x = images(stored, "image_f16", "image")
+    same(encoder.blocks[0].Adapter(torch.from_numpy(stored["adapter0_in"])), stored["adapter0_out"], "the first adapter")
+    tokens = encoder.patch_embed(x) + encoder.pos_embed
+    for i, block in enumerate(encoder.blocks):
+        tokens = block(tokens)
+        same(tokens[: len(stored[f"enc_block{i}"])], stored[f"enc_block{i}"], f"block {i}")
+    same(encoder(x), stored["enc_out"], "features")
+    same(encoder(torch.zeros_like(x[:1])), stored["enc_zero_out"], "features of nothing")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("path", MED2D)
+def test_sam_med2d_prompts(path: Path):
+    stored = arrays(path)
+    model = filled_model(Sam(**settings(metadata(stored)["config"]), block=sam_med2d.AdapterBlock), stored)
+    features = torch.from_numpy(stored["enc_out"])
+    for name in {key.split("__")[0] for key in stored if "__" in key}:
+        given = prompts(stored, name)
+        if "boxes" in given:
+            given["boxes"] = given["boxes"].flatten(0, -2)
+        if "mask" in name and "masks" not in given:
+            given["masks"] = torch.from_numpy(stored["mask_input_sigmoid"])
+        same(model.prompt_encoder(**given)[0], stored[f"{name}__sparse"], f"{name}, tokens")
+        three, iou = model.decode(features, **given)
+        single, iou_of_single = model.decode(features, **given, multimask=False)
+        same(torch.cat([iou_of_single, iou], 1), stored[f"{name}__iou_all4"], f"{name}, IoU")
+        assert iou.argmax(1).tolist() == stored[f"{name}__best_idx_of_3"].tolist()
+        same(best_logits(three, iou), stored[f"{name}__best_low_res"], f"{name}, best of three")
+        if f"{name}__masks_all4" in stored:
+            same(torch.cat([single, three], 1), stored[f"{name}__masks_all4"], f"{name}, all masks")
+
+
+def test_sam_med2d_published_size():
+    with torch.device("meta"):
+        model = hub.build("sam_med2d")
+    assert number(model) == 271_241_776
+    adapters = sum(p.numel() for name, p in model.named_parameters() if ".Adapter." in name)
+    assert adapters == 180_504_576
+    assert sum(p.numel() for p in sam_med2d.trainable(model)) == adapters + 6_220 + 4_058_340
+    assert entries(model) == manifest_of("sam_med2d_vit_b")
