@@ -1,4 +1,4 @@
-"""How the course's promptable models are trained: a nano SAM on slices and a nano SAM-Med3D on cubes, by simulated interaction."""
+"""How the course's promptable models are trained: a nano SAM on slices, a nano SAM-Med3D on cubes, by simulated interaction."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fmlab.settings import data_folder
 from fmlab.training import TrainConfig, curve, train
 from fmlab.training.order import seeded
 
-STEPS = {"sam": 2500, "sam_med3d": 2200}
+STEPS = {"sam": 3000, "sam_med3d": 2600}
 
 
 def sam(plan: Plan) -> Path:
@@ -46,7 +46,7 @@ def learned(plan: Plan, name: str, loss: Callable, data: Dataset) -> tuple[nn.Mo
     folder = data_folder() / "trainings" / f"{name}-nano-seed{plan.seed}-{steps}"
     with seeded(plan.seed):
         model = hub.build(name, size="nano")
-    settings = TrainConfig(steps, lr=1e-3, weight_decay=0.01, warmup=min(100, steps // 2), batch=4, seed=plan.seed,
+    settings = TrainConfig(steps, lr=1e-3, weight_decay=0.01, warmup=min(100, steps // 2), batch=2, seed=plan.seed,
                            precision=plan.precision)
     log = train(model, loss, data, settings, folder).log
     curve(log).savefig(folder / "curve.png", dpi=120)

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from fmlab import randomise
 from fmlab.errors import DataError
+from fmlab.interactive.preprocess_sam_med3d import CT_RANGE, z_normalised
 from fmlab.vocabulary import region
 from fmlab.volume import Volume
 
@@ -37,8 +38,9 @@ class Cubes(Dataset):
     cohort: labelled CTs. structures: those that may be pointed at; a part counts as part of its whole. side: voxels of
     ``spacing`` mm. objects: of a cube, the structure in its middle and others; some come twice where there are fewer.
 
-    Items: image (1, side, side, side) float32 as ``normed`` gives it, masks (objects, side, side, side) uint8, names. Random
-    numbers come from torch's global generator, which ``train`` seeds for every draw. Raises DataError for a scan without labels.
+    Items: image (1, side, side, side) float32, clamped and z-scored as SAM-Med3D's, masks (objects, side, side, side) uint8,
+    names. Random numbers come from torch's global generator, which ``train`` seeds for every draw. Raises DataError for a scan
+    without labels.
     """
 
     def __init__(self, cohort: Iterable[Volume], structures: Sequence[str], side: int = 32, spacing: float = 6.0,
@@ -64,7 +66,7 @@ class Cubes(Dataset):
             image, labels = self._cut(scan, about, rng)
             masks, names = self._objects(labels, about, rng)
             if names:
-                return {"image": normed(image)[None], "masks": masks, "names": "; ".join(names)}
+                return {"image": z_normalised(image.clamp(*CT_RANGE))[None], "masks": masks, "names": "; ".join(names)}
 
     def _cut(self, scan: _Scan, about: str, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """HU and labels (side, side, side) about a place near the structure's middle."""
@@ -88,17 +90,6 @@ class Cubes(Dataset):
         chosen = [chosen[i % len(chosen)] for i in range(self.objects)]
         masks = torch.stack([self.table[:, k][labels.long()] for k in chosen])
         return masks.byte(), [self.structures[k] for k in chosen]
-
-
-def normed(image: Tensor) -> Tensor:
-    """SAM-Med3D's values: clamped to +-1000 HU, less the mean of the voxels above 0, divided by their deviation.
-
-    image: any shape. Where fewer than two voxels are above 0, all of them count.
-    """
-    image = image.float().clamp(-1000, 1000)
-    inside = image[image > 0]
-    inside = inside if len(inside) > 1 and float(inside.std()) > 0 else image
-    return (image - inside.mean()) / inside.std().clamp(min=1e-6)
 
 
 def _kept(volume: Volume, structures: Sequence[str], spacing: float) -> _Scan:

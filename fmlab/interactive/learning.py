@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fmlab.interactive import losses
 from fmlab.interactive.boxes import jittered_box
+from fmlab.interactive.preprocess_sam import normalised
 from fmlab.interactive.sam import Sam
 from fmlab.interactive.sam_med3d import SamMed3D
 from fmlab.interactive.simulation import Pass, passes
@@ -21,8 +22,7 @@ MOST = 6  # passes
 
 def as_sam_sees(images: Tensor) -> Tensor:
     """Grey pictures (B, 1, H, W) in [0, 1] as SAM's three normed channels (B, 3, H, W)."""
-    mean, sd = (images.new_tensor(x).view(1, 3, 1, 1) for x in ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)))
-    return (255 * images - mean) / sd
+    return normalised(255 * images.expand(-1, 3, -1, -1))
 
 
 def sam_loss(model: Sam, batch: dict) -> Tensor:

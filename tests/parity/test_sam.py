@@ -12,6 +12,10 @@ from parity_files import arrays, metadata, parity_cases
 from torch import nn
 
 from fmlab import hub
+from fmlab.interactive.automatic import boxes_of, stability
+from fmlab.interactive.predictor import SamPredictor
+from fmlab.interactive.preprocess_sam import resized
+from fmlab.interactive.prompts import Prompts
 from fmlab.interactive.sam import SIZES, Sam
 
 MODELS = parity_cases("interactive", "sam_tiny_model", "sam_*_model")
@@ -116,3 +120,37 @@ def number(model: nn.Module) -> int:
 
 def test_sizes_are_named():
     assert set(SIZES) == {"vit_b", "vit_l", "vit_h", "nano"}
+
+
+PREDICTORS = parity_cases("interactive", "sam_*_predictor")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("path", PREDICTORS)
+def test_predictor_from_a_raw_picture(path: Path):
+    """Picture to features, prompts scaled, full-size logits, packed masks, and a second call with the first one's logits."""
+    stored = arrays(path)
+    predictor = SamPredictor(filled_model(Sam(**settings(metadata(stored)["config"])), stored, check="fill_keys" in stored))
+    predictor.set_image(stored["raw_image"])
+    np.testing.assert_array_equal(resized(stored["raw_image"], predictor.model.size), stored["resized_uint8"])
+    same(predictor.features, stored["features"], "features")
+    points, labels = torch.from_numpy(stored["point_coords"]), torch.from_numpy(stored["point_labels"])
+    one, both = Prompts(points[:1], labels[:1]), Prompts(points, labels)
+    boxed = Prompts(points[:0], labels[:0], torch.from_numpy(stored["box"]))
+    same(predictor.as_seen(both)["points"][0], stored["point_coords_model"], "points as the model sees them")
+    same(predictor.as_seen(boxed)["boxes"], stored["box_model"], "box as the model sees it")
+    first = predictor.predict(one)
+    answers = {"pt": first, "pts": predictor.predict(both), "box": predictor.predict(boxed),
+               "iter2": predictor.predict(both, first.low[first.best])}
+    for name, found in answers.items():
+        same(found.iou, stored[f"{name}__iou"], f"{name} IoU")
+        same(found.low, stored[f"{name}__low_res"], f"{name} logits")
+        if f"{name}__logits_fullres" in stored:
+            theirs = stored[f"{name}__logits_fullres"]
+            same(found.logits, theirs, f"{name}, full size", 2e-3 if theirs.dtype == np.float16 else 2e-5)
+            packed = np.unpackbits(stored[f"{name}__mask_packbits"])[: found.masks.numel()].reshape(found.masks.shape)
+            apart = found.masks.numpy() != packed.astype(bool)
+            assert np.abs(found.logits.numpy()[apart]).max(initial=0) < 2e-5, name  # none but where the logit is nought
+    stable = stability(first.low, 0.02)
+    same(stable, stored["pt__stability_offset0.02_on_low_res"][0], "stability", 1e-6)
+    np.testing.assert_array_equal(boxes_of(first.masks), stored["pt__boxes_xyxy_fullres"])
