@@ -90,12 +90,21 @@ def segment(
     logits = sliding_logits(model, window(values), side, overlap, progress)
     crumb_ml = getattr(model, "crumb_ml", CRUMB_ML) if crumb_ml is None else crumb_ml
     logits = without_crumbs(logits, crumb_ml, abs(np.linalg.det(affine[:3, :3])) / 1000)
-    ids = torch.tensor([0] + [ID[name] if name in wanted else 0 for name in known], dtype=torch.uint8)
-    labels = torch.empty(volume.shape, dtype=torch.uint8)
-    for start in range(0, volume.shape[2], SLAB):
-        stop = min(start + SLAB, volume.shape[2])
-        labels[:, :, start:stop] = ids[_winner(logits, volume.shape, start, stop)]
+    labels = labels_on(volume.shape, logits, [ID[name] if name in wanted else 0 for name in known])
     return replace(volume, labels=labels[None].to(volume.image.device), annotated=frozenset(wanted))
+
+
+def labels_on(shape: Sequence[int], logits: Tensor, ids: Sequence[int]) -> Tensor:
+    """Labels (X, Y, Z) uint8 on the scan's own grid, of logits (K, x, y, z) on a grid with the same outer faces, slab by slab.
+
+    ids: one for each of the K. A voxel gets that of the largest logit, read linearly, if it is above 0; else 0.
+    """
+    table = torch.tensor([0, *ids], dtype=torch.uint8)
+    labels = torch.empty(tuple(shape), dtype=torch.uint8)
+    for start in range(0, shape[2], SLAB):
+        stop = min(start + SLAB, shape[2])
+        labels[:, :, start:stop] = table[_winner(logits, shape, start, stop)]
+    return labels
 
 
 def without_crumbs(logits: Tensor, smallest_ml: float, voxel_ml: float) -> Tensor:
