@@ -75,9 +75,8 @@ def points_per_slice(truth: Mask, rng: np.random.Generator, n: int = 1, axis: in
     mask = foreground(truth)
     if mask.ndim != 3:
         raise PromptError(f"Points per slice need a volume (X, Y, Z), not a mask of shape {mask.shape}.")
-    index = np.moveaxis(np.indices(mask.shape), 0, -1)
-    shown = np.flatnonzero(mask.any(tuple(a for a in range(3) if a != axis % 3)))
-    slices = [index.take(s, axis)[mask.take(s, axis)] for s in shown]
+    places = np.argwhere(mask)
+    slices = [places[places[:, axis] == s] for s in np.unique(places[:, axis])]
     return clicks(np.concatenate([inside[rng.integers(0, len(inside), n)] for inside in slices]), 1)
 
 
