@@ -53,11 +53,18 @@ register(
     "sam", "fmlab.interactive.sam:sam",
     "dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth, sam_vit_l_0b3195.pth, sam_vit_h_4b8939.pth (Apache-2.0)")
 register(
+    "ma_sam", "fmlab.interactive.ma_sam:ma_sam",
+    "drive.google.com, BTCV: file 1zBaDHkkH9FbPC2S8vl6cwUqy5nrxPmtu, prostate: folder 1KqbGtSp6I6M7Au4qT8cUMBFob6GMGHFi; trained "
+    "parts only, on top of SAM's vit_h (code Apache-2.0; none stated for weights)")
+register(
     "sam_med2d", "fmlab.interactive.sam_med2d:sam_med2d",
     "drive.google.com, sam-med2d_b.pth, file 1ARiB5RkSsWmAB_8mqWnwDF8ZKTtFwsjl (code Apache-2.0; none stated for weights)")
 register(
     "sam_med3d", "fmlab.interactive.sam_med3d:sam_med3d",
     "huggingface.co/blueyo0/SAM-Med3D, sam_med3d_turbo.pth (Apache-2.0)")
+register(
+    "segvol", "fmlab.interactive.segvol:segvol",
+    "huggingface.co/BAAI/SegVol, SegVol_v1.pth (code MIT; none stated for weights)")
 register(
     "swin_unetr", "fmlab.backbones.by_name:swin_unetr",
     "huggingface.co/MrGiovanni/SuPreM, supervised_suprem_swinunetr_2100.pth (CC BY-NC-ND 4.0)")

@@ -12,11 +12,12 @@ from parity_files import arrays, metadata, parity_cases
 from torch import Tensor, nn
 
 from fmlab import hub
-from fmlab.interactive import sam_med2d
+from fmlab.interactive import ma_sam, sam_med2d
 from fmlab.interactive.mask_prompts import best_logits
 from fmlab.interactive.sam import Sam
 
 MED2D = parity_cases("interactive", "sam_med2d")
+MASAM = parity_cases("interactive", "masam")
 
 
 def number(model: nn.Module) -> int:
@@ -86,3 +87,42 @@ def test_sam_med2d_published_size():
     assert adapters == 180_504_576
     assert sum(p.numel() for p in sam_med2d.trainable(model)) == adapters + 6_220 + 4_058_340
     assert entries(model) == manifest_of("sam_med2d_vit_b")
+
+
+def ma_sam_settings(config: dict) -> dict:
+    own = {ours: config[name] for ours, name in (("classes", "num_classes"), ("slices", "slices"), ("rank", "rank"),
+                                                 ("scale", "scale"), ("between", "adapter_dim")) if name in config}
+    return settings(config) | own
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("path", MASAM)
+def test_ma_sam(path: Path):
+    stored = arrays(path)
+    model = filled_model(ma_sam.MaSam(**ma_sam_settings(metadata(stored)["config"])), stored)
+    stacks = images(stored, "image_gray_f16", "image_gray")
+    encoder = model.sam.image_encoder.ImageEncoderViT
+    tokens = encoder.patch_embed(stacks.flatten(0, 1)[:, None].expand(-1, 3, -1, -1)) + encoder.pos_embed
+    for i, block in enumerate(encoder.blocks):
+        tokens = block(tokens)
+        near(tokens, stored[f"enc_block{i}"], f"block {i}")
+    features = model.encode(stacks)
+    near(features, stored["enc_out"], "features")
+    near(model.encode(torch.zeros_like(stacks)), stored["enc_zero_out"], "features of nothing")
+    logits, iou = model.decode(features)
+    near(logits, stored["low_res_logits"], "logits")
+    near(iou, stored["iou_predictions"], "IoU")
+    assert torch.equal(model(stacks).flatten(0, 1), logits)
+
+
+@pytest.mark.parametrize(("size", "total", "trained", "adapters"), [
+    ("vit_b", 117.4, 30.1, 24_818_688), ("vit_h", 729.9, 96.8, 91_414_528)])
+def test_ma_sam_published_sizes(size: str, total: float, trained: float, adapters: int):
+    with torch.device("meta"):
+        model = hub.build("ma_sam", size=size)
+    assert entries(model) == manifest_of(f"masam_{size}")
+    parts = {name: p.numel() for name, p in model.named_parameters()}
+    assert round(sum(parts.values()) / 1e6, 1) == total
+    assert sum(n for name, n in parts.items() if ".adapter_" in name) == adapters
+    assert sum(n for name, n in parts.items() if "FacT" in name) == 73_728 or size != "vit_b"
+    assert round(sum(p.numel() for p in ma_sam.trainable(model)) / 1e6, 1) == trained

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from fmlab.errors import ModelError, PromptError
-from fmlab.interactive import sam_med2d
+from fmlab.interactive import ma_sam, sam_med2d
 from fmlab.interactive.clicks import Clicks
+from fmlab.interactive.ma_sam import MaSam
+from fmlab.interactive.ma_sam_volume import averaged, predict_volume
 from fmlab.interactive.sam import Sam
 from fmlab.interactive.tuning import resized
 
@@ -112,3 +114,95 @@ def test_sam_med2d_passes_with_its_own_policies():
     assert kinds == {"boxes", "points"}
     with pytest.raises(PromptError):
         next(sam_med2d.passes(model, images, torch.zeros(2, 32, 32), np.random.default_rng(0)))
+
+
+def ma(**changes) -> MaSam:
+    torch.manual_seed(2)
+    return MaSam(**TINY | dict(classes=2, slices=3, between=8, rank=4, upscaling=(8, 4)) | changes)
+
+
+@torch.no_grad()
+def test_ma_sam_begins_as_sam_slice_by_slice(plain):
+    model = ma().eval()
+    report = ma_sam.load_sam(model, plain.state_dict())
+    assert {key[:42] for key in report.unexpected} == {"mask_decoder.output_hypernetworks_mlps.3.l"}  # SAM has four masks
+    assert {ma_sam.sam_name(key).split(".")[0] for key in report.missing} == {"FacTu", "FacTv", "image_encoder", "mask_decoder"}
+    assert all(ma_sam.is_trained(key) for key in report.missing)
+    stack = torch.rand(2, 3, 32, 32)
+    theirs = plain.image_encoder(stack.flatten(0, 1)[:, None].expand(-1, 3, -1, -1))
+    assert torch.equal(model.encode(stack), theirs)
+    assert torch.equal(model.sam.mask_decoder.iou_token.weight, plain.mask_decoder.iou_token.weight)
+
+
+@torch.no_grad()
+def test_ma_sam_reads_neighbours_of_its_own_stack_only():
+    model = trained(ma().eval())
+    stacks = torch.rand(2, 3, 32, 32)
+    before = model.encode(stacks).unflatten(0, (2, 3))
+    stacks[0, 2] = 0
+    after = model.encode(stacks).unflatten(0, (2, 3))
+    assert (before[0] - after[0]).abs().amax((1, 2, 3)).min() > 1e-4  # the last slice is read by all three
+    assert torch.allclose(before[1], after[1], atol=1e-6)
+    with pytest.raises(ModelError, match="stacks"):
+        model(stacks[:, :2])
+
+
+def trained(model: MaSam) -> MaSam:
+    """With something in what begins at zero."""
+    for parameter in model.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def test_ma_sam_trains_what_the_paper_trains():
+    model = ma()
+    parameters = ma_sam.trainable(model)
+    model(torch.rand(1, 3, 32, 32)).square().mean().backward()
+    assert all(p.grad is None for name, p in model.named_parameters() if not ma_sam.is_trained(name))
+    assert model.sam.image_encoder.ImageEncoderViT.blocks[0].Block.adapter_linear_up_2.weight.grad.abs().max() > 0
+    assert model.FacTv.weight.grad.abs().max() > 0 and model.FacTu is model.sam.image_encoder.FacTu
+    assert sum(p is model.FacTu.weight for p in parameters) == 1
+
+
+def test_ma_sam_loads_the_trained_parts_alone():
+    source, model = trained(ma()), ma()
+    parts = {}
+    for key, value in source.sam.state_dict().items():
+        if ".q_FacTs." in key or ".v_FacTs." in key:
+            which, block = key.split(".")[-2], int(key.split("blocks.")[1].split(".")[0])
+            parts[f"{which}_{block:03d}"] = value
+        elif ma_sam.is_trained("sam." + key):
+            parts[key] = value
+    assert "q_FacTs_001" in parts
+    ma_sam.load_trained(model, parts)
+    for key, value in source.state_dict().items():
+        if ma_sam.is_trained(key):
+            assert torch.equal(model.state_dict()[key], value), key
+    del parts["q_FacTs_001"]
+    with pytest.raises(ModelError, match="1 missing"):
+        ma_sam.load_trained(model, parts)
+
+
+@torch.no_grad()
+def test_ma_sam_volume_is_the_mean_of_all_stacks_that_hold_a_slice():
+    model, slices = trained(ma().eval()), torch.rand(4, 32, 32)
+    x = torch.cat([slices[:1], slices, slices[-1:]])
+    total, seen = torch.zeros(6, 3, 32, 32), torch.zeros(6, 1, 1, 1)
+    for first in range(4):
+        total[first : first + 3] += model(x[None, first : first + 3]).softmax(2)[0]
+        seen[first : first + 3] += 1
+    found = torch.stack(list(averaged(model, x)))
+    assert torch.allclose(found, total / seen, atol=1e-6)
+    assert torch.equal(predict_volume(model, slices), found.argmax(1)[1:-1])
+    assert predict_volume(model, torch.rand(1, 40, 24)).shape == (1, 40, 24)  # one slice, of another size
+    with pytest.raises(ModelError, match="slices"):
+        predict_volume(model, slices[None])
+
+
+def test_ma_sam_refuses_what_it_cannot_be():
+    for wrong in (dict(patch=6), dict(classes=0), dict(upscaling=(8,)), dict(size=30)):
+        with pytest.raises(ModelError, match="patch"):
+            ma(**wrong)
+    with pytest.raises(ModelError, match="vit_h"):
+        ma_sam.ma_sam("huge")
