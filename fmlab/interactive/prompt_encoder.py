@@ -23,36 +23,42 @@ ABSENT = -2  # label of a point that is not there at all: not of SAM, for calls 
 
 
 class FourierPositions(nn.Module):
-    """PE of coordinates in [0, 1]^d. features: half of what it gives."""
+    """PE of coordinates in [0, 1]^d. features: half of what it gives; a third with ``waves`` = 3, which is [sin, cos, sin]."""
 
-    def __init__(self, dims: int, features: int):
+    def __init__(self, dims: int, features: int, waves: int = 2):
         super().__init__()
+        self.waves = waves
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(dims, features))
 
     def forward(self, coordinates: Tensor) -> Tensor:
-        """(..., d) to (..., 2 features)."""
+        """(..., d) to (..., waves * features)."""
         angles = 2 * math.pi * (2 * coordinates - 1) @ self.positional_encoding_gaussian_matrix
-        return torch.cat([angles.sin(), angles.cos()], dim=-1)
+        sine = angles.sin()
+        return torch.cat([sine, angles.cos(), sine][: self.waves], dim=-1)
 
     def of_grid(self, grid: Sequence[int]) -> Tensor:
-        """PE of the centres of a grid (H, W), components in the order (x, y) of points: (1, C, H, W)."""
+        """PE of the centres of a grid: (1, C, *grid). The first two axes change places: (H, W) becomes the (x, y) of points.
+
+        The published 3-D versions exchange them, too, although their points have the order of the axes.
+        """
         matrix = self.positional_encoding_gaussian_matrix
         centres = [(torch.arange(n, device=matrix.device, dtype=matrix.dtype) + 0.5) / n for n in grid]
-        y, x = torch.meshgrid(*centres, indexing="ij")
-        return self(torch.stack([x, y], dim=-1)).movedim(-1, 0)[None]
+        first, second, *others = torch.meshgrid(*centres, indexing="ij")
+        return self(torch.stack([second, first, *others], dim=-1)).movedim(-1, 0)[None]
 
 
 class PromptEncoder(nn.Module):
     """channels: of a token. grid: of the image's features. size: (H, W) of the preprocessed image, in pixels.
 
     mask prompts have 4 times the grid's resolution, as the decoder's logits do. positions: of points, by default
-    ``FourierPositions``; kinds: how many sorts of points there are.
+    ``FourierPositions``; kinds: how many sorts of points there are; divisor: of points to come to [0, 1], by default the size.
     """
 
     def __init__(self, channels: int, grid: Sequence[int], size: Sequence[int], between: int = 16,
-                 positions: nn.Module | None = None, kinds: int = 4):
+                 positions: nn.Module | None = None, kinds: int = 4, divisor: Sequence[float] | None = None):
         super().__init__()
         self.grid, self.size, self.channels = tuple(grid), tuple(size), channels
+        self.divisor = tuple(divisor or self.size[::-1])
         self.pe_layer = positions or FourierPositions(len(grid), channels // 2)
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, channels) for _ in range(kinds))
         self.not_a_point_embed = nn.Embedding(1, channels)
@@ -101,7 +107,7 @@ class PromptEncoder(nn.Module):
 
     def relative(self, places: Tensor) -> Tensor:
         """Pixels (..., 2), as (x, y), in [0, 1] of the image's width and height."""
-        return (places + 0.5) / places.new_tensor(self.size[::-1])
+        return (places + 0.5) / places.new_tensor(self.divisor)
 
 
 def mask_downscaling(channels: int, between: int, dims: int) -> nn.Sequential:

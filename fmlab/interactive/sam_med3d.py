@@ -7,7 +7,7 @@ Source: Wang et al. 2023, arXiv:2310.15161, and its released code, whose names o
 released checkpoint loads through ``hub.load_official``. It was trained with three habits that are kept, too:
 
 - relative positions fall on the wrong axes, and windows are larger than the grid (``volume_attention``);
-- positions are coded as [sin, cos, sin], the third being the first again (``ThreefoldPositions``);
+- positions are coded as [sin, cos, sin], the third being the first again;
 - of a click the order of axes is (0, 1, 2), of the image's tokens (1, 0, 2).
 
 The first click comes with a mask prompt of zeros, not without one; later ones with the logits of the one before, as they are.
@@ -15,17 +15,15 @@ The first click comes with a mask prompt of zeros, not without one; later ones w
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from fmlab.errors import ModelError
 from fmlab.interactive.image_encoder import Block, ImageEncoder
 from fmlab.interactive.mask_decoder import MaskDecoder
-from fmlab.interactive.prompt_encoder import PromptEncoder
+from fmlab.interactive.prompt_encoder import FourierPositions, PromptEncoder
 from fmlab.interactive.sam import absent_tokens, check_prompts, of_prompts
 from fmlab.interactive.volume_attention import VolumeAttention
 from fmlab.interactive.windows import in_real_windows
@@ -33,7 +31,7 @@ from fmlab.interactive.windows import in_real_windows
 SIZES = {
     "vit_b_ori": dict(size=128, patch=16, channels=768, depth=12, heads=12, everywhere=(2, 5, 8, 11), window=14),
     "nano": dict(size=32, patch=4, channels=96, depth=4, heads=4, everywhere=(1, 3), window=4, prompt_channels=48,
-                 decoder_heads=4, mlp=256, hidden=48, textbook=True),
+                 decoder_heads=2, mlp=256, hidden=48, textbook=True),
 }
 """Settings of ``SamMed3D`` by name; the first is published."""
 
@@ -58,7 +56,7 @@ class SamMed3D(nn.Module):
         self.image_encoder = ImageEncoder(
             grid, patch, channels, depth, heads, prompt_channels, window, everywhere, inputs=1, block=block)
         self.prompt_encoder = PromptEncoder(
-            prompt_channels, grid, (size,) * 3, positions=ThreefoldPositions(prompt_channels // 3), kinds=2)
+            prompt_channels, grid, (size,) * 3, positions=FourierPositions(3, prompt_channels // 3, waves=3), kinds=2)
         self.mask_decoder = MaskDecoder(prompt_channels, 3, 4, decoder_heads, mlp, hidden)
         self.size = size
 
@@ -91,26 +89,6 @@ class SamMed3D(nn.Module):
         """The mask prompt of a first click: zeros (prompts, 1, low, low, low), on the model's device."""
         low = [4 * n for n in self.image_encoder.grid]
         return self.image_encoder.pos_embed.new_zeros(prompts, 1, *low)
-
-
-class ThreefoldPositions(nn.Module):
-    """[sin, cos, sin](2 pi (2 c - 1) G) of coordinates c in [0, 1]^3. features: a third of what it gives."""
-
-    def __init__(self, features: int):
-        super().__init__()
-        self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(3, features))
-
-    def forward(self, coordinates: Tensor) -> Tensor:
-        """(..., 3) to (..., 3 features)."""
-        angles = 2 * math.pi * (2 * coordinates - 1) @ self.positional_encoding_gaussian_matrix
-        return torch.cat([angles.sin(), angles.cos(), angles.sin()], dim=-1)
-
-    def of_grid(self, grid: Sequence[int]) -> Tensor:
-        """PE of the centres of a grid, the first two coordinates exchanged: (1, C, *grid)."""
-        matrix = self.positional_encoding_gaussian_matrix
-        centres = [(torch.arange(n, device=matrix.device, dtype=matrix.dtype) + 0.5) / n for n in grid]
-        first, second, third = torch.meshgrid(*centres, indexing="ij")
-        return self(torch.stack([second, first, third], dim=-1)).movedim(-1, 0)[None]
 
 
 def sam_med3d(size: str = "vit_b_ori", **changes) -> SamMed3D:

@@ -122,7 +122,7 @@ def test_axes_of_clicks_and_image_differ_as_published():
     dense = encoder.dense_positions()[0]
     assert torch.allclose(token, dense[:, 2, 0, 3], atol=1e-5) and not torch.allclose(token, dense[:, 0, 2, 3], atol=1e-2)
     sine, _, again = token.chunk(3)
-    assert torch.allclose(sine, again, atol=1e-6)
+    assert torch.allclose(sine, again, atol=1e-6)  # the token is a difference
 
 
 def test_a_first_click_has_a_mask_of_zeros():
