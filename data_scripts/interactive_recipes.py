@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from data_scripts.recipe import Plan
 from fmlab import hub
 from fmlab.interactive import nano
-from fmlab.interactive.learning import sam_loss, sam_med3d_loss
+from fmlab.interactive.learning import look_where_it_points, sam_loss, sam_med3d_loss
 from fmlab.settings import data_folder
 from fmlab.training import TrainConfig, curve, train
 from fmlab.training.order import seeded
@@ -30,14 +30,13 @@ def sam_med3d(plan: Plan) -> Path:
 
 
 def trained(plan: Plan, name: str, loss: Callable, data: Dataset) -> Path:
-    """Train a model from its seed, save it with its notes, and write its card; the path of the weights."""
+    """Train a model from its seed and save it with its notes; the path of the weights."""
     model, log = learned(plan, name, loss, data)
     notes = {
         **plan.notes(name, plan.steps or STEPS[name], log),
         "data": f"{len(data.scans)} phantoms of the hospitals A to D; never pointed at: {', '.join(nano.HELD_OUT)}",
     }
-    path = hub.save(model, plan.output / f"{name}-nano.safetensors", **notes)
-    return path
+    return hub.save(model, plan.weights(name), **notes)
 
 
 def learned(plan: Plan, name: str, loss: Callable, data: Dataset) -> tuple[nn.Module, list[dict]]:
@@ -46,6 +45,7 @@ def learned(plan: Plan, name: str, loss: Callable, data: Dataset) -> tuple[nn.Mo
     folder = data_folder() / "trainings" / f"{name}-nano-seed{plan.seed}-{steps}"
     with seeded(plan.seed):
         model = hub.build(name, size="nano")
+    look_where_it_points(model)
     settings = TrainConfig(steps, lr=1e-3, weight_decay=0.01, warmup=min(100, steps // 2), batch=2, seed=plan.seed,
                            precision=plan.precision)
     log = train(model, loss, data, settings, folder).log

@@ -1,4 +1,4 @@
-"""Train the weights that ship with the course: ``python -m data_scripts.train_course_weights universal universeg tyche iris``.
+"""Train the weights that ship with the course: ``python -m data_scripts.train_course_weights universal sam sam_med3d``.
 
 Everything follows from the seed: bodies, patches, episodes, first weights. Stopped, the same command goes on where it was. The
 log and the checkpoints lie in FMLAB_DATA/trainings; weights and card go to fmlab/hub/weights, or to --output.
@@ -16,7 +16,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from data_scripts import incontext_cards, incontext_recipes
+from data_scripts import incontext_cards, incontext_recipes, interactive_cards, interactive_recipes
 from data_scripts.cards import card
 from data_scripts.course_evaluation import evaluate
 from data_scripts.recipe import Plan
@@ -56,9 +56,11 @@ def universal(plan: Plan) -> Path:
     return hub.save(model, plan.weights("universal"), **notes)
 
 
-RECIPES: dict[str, Callable[[Plan], Path]] = {"universal": universal, **incontext_recipes.RECIPES}
+RECIPES: dict[str, Callable[[Plan], Path]] = {"universal": universal, **incontext_recipes.RECIPES,
+                                              **interactive_recipes.RECIPES}
 CARDS: dict[str, Callable[[Path, Mapping[str, object], nn.Module], str]] = {
-    "universal": lambda path, notes, model: card(path, notes, evaluate(model)), **incontext_cards.CARDS}
+    "universal": lambda path, notes, model: card(path, notes, evaluate(model)), **incontext_cards.CARDS,
+    **interactive_cards.CARDS}
 
 
 def write_card(name: str, weights: Path) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fmlab.interactive import losses
 from fmlab.interactive.boxes import jittered_box
@@ -16,6 +17,7 @@ from fmlab.interactive.preprocess_sam import normalised
 from fmlab.interactive.sam import Sam
 from fmlab.interactive.sam_med3d import SamMed3D
 from fmlab.interactive.simulation import Pass, passes
+from fmlab.interactive.two_way import Attention, TwoWayBlock, TwoWayTransformer
 
 MOST = 6  # passes
 
@@ -26,7 +28,7 @@ def as_sam_sees(images: Tensor) -> Tensor:
 
 
 def sam_loss(model: Sam, batch: dict) -> Tensor:
-    """Mean over passes of SAM's loss. batch: image (B, 1, H, W), masks (B, M, H, W), as ``Slices`` gives them.
+    """Mean over passes. batch: image (B, 1, H, W) in [0, 1], masks (B, M, H, W), as ``Slices`` gives them.
 
     Each image is encoded once for all its objects and passes. The first prompt of a step is a click or a jittered box.
     """
@@ -40,15 +42,11 @@ def sam_loss(model: Sam, batch: dict) -> Tensor:
 
     box = None if rng.random() < 0.5 else jittered_box
     answers = passes(decode, truth, rng, count_of(rng), box)
-    return torch.stack([sam_pass(answer, truth) for answer in answers]).mean()
+    return torch.stack([answer_loss(answer, truth) for answer in answers]).mean()
 
 
 def sam_med3d_loss(model: SamMed3D, batch: dict) -> Tensor:
-    """The same in 3-D: batch: image (B, 1, X, Y, Z), normed, masks (B, M, X, Y, Z), as ``Cubes`` gives them.
-
-    The published model learns from its only mask by Dice and cross-entropy, and leaves its IoU head untrained; here the head
-    learns too, for the canvas shows what it says.
-    """
+    """The same in 3-D: image (B, 1, X, Y, Z), normed, masks (B, M, X, Y, Z), as ``Cubes`` gives them; clicks alone."""
     rng = np.random.default_rng(int(torch.randint(2**31, ())))
     truth = batch["masks"].flatten(0, 1) > 0
     features = model.image_encoder(batch["image"])
@@ -58,21 +56,50 @@ def sam_med3d_loss(model: SamMed3D, batch: dict) -> Tensor:
         return model.decode(features, points, labels, masks, image_of, multimask)
 
     answers = passes(decode, truth, rng, count_of(rng), first_mask=model.no_mask(len(truth)), several=False)
-    return torch.stack([sam_med3d_pass(answer, truth) for answer in answers]).mean()
+    return torch.stack([answer_loss(answer, truth) for answer in answers]).mean()
 
 
-def sam_med3d_pass(answer: Pass, truth: Tensor) -> Tensor:
-    """Dice and cross-entropy of one answer to truth (N, *size), and the error of the predicted IoU."""
-    target = truth[:, None].float()
-    error = answer.iou - losses.iou_per_mask(answer.logits.detach() > 0, target)
-    return losses.sam_med3d(answer.logits, target) + error.square().mean()
+def answer_loss(answer: Pass, truth: Tensor) -> Tensor:
+    """Of an answer's M masks the best learns, by Dice and balanced cross-entropy, and every predicted IoU; truth: (N, *size).
+
+    SAM takes 20 focal + Dice, SAM-Med3D Dice + cross-entropy (``losses``). An object has one pixel in a hundred, and with a mean
+    over all pixels a small model soon says "nowhere", where neither Dice nor focal loss has a slope to speak of. So what lies
+    inside and what lies outside is averaged apart. SAM-Med3D leaves its IoU head untrained; here it learns, for it is shown.
+    """
+    target = truth[:, None].to(answer.logits.dtype)
+    each = losses.dice_per_mask(answer.logits, target.expand_as(answer.logits)) + balanced_entropy(answer.logits, target)
+    error = (answer.iou - losses.iou_per_mask(answer.logits.detach() > 0, target.expand_as(answer.logits))).square()
+    return (each.amin(1) + error.mean(1)).mean()
 
 
-def sam_pass(answer: Pass, truth: Tensor) -> Tensor:
-    """SAM's loss of one answer to truth (N, *size)."""
-    return losses.sam(answer.logits, truth[:, None].float(), answer.iou, rank_all=True)
+def balanced_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy, half the mean inside and half the mean outside: logits (N, M, ...), target (N, 1, ...) to (N, M)."""
+    entropy = F.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none").flatten(2)
+    inside = target.flatten(2)
+    within, without = ((entropy * part).sum(2) / (part.sum(2) + 1) for part in (inside, 1 - inside))
+    return (within + without) / 2
 
 
 def count_of(rng: np.random.Generator, most: int = MOST) -> int:
     """2 to ``most`` passes, few more often than many."""
     return int(min(rng.integers(2, most + 1), rng.integers(2, most + 1)))
+
+
+@torch.no_grad()
+def look_where_it_points(model: nn.Module, gain: float = 2.0, small: float = 0.1) -> None:
+    """A start for a small promptable model: in the decoder's cross-attentions queries and keys begin with the same weights.
+
+    Then a click's token, which holds the Fourier code of its place, begins by reading the image about that place, and the image's
+    places near the click read its token: the likeness of two codes falls with their distance. From separate random weights, as
+    published, a small model finds for hundreds of steps that "nowhere" is the best answer. gain: of these weights. small: of the
+    learned embeddings of prompts and tokens, which otherwise are longer than the code.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            module.weight.mul_(small)
+        if isinstance(module, TwoWayBlock | TwoWayTransformer):
+            for name, attention in module.named_children():
+                if isinstance(attention, Attention) and name != "self_attn":
+                    attention.q_proj.weight.mul_(gain)
+                    attention.k_proj.weight.copy_(attention.q_proj.weight)
+                    attention.k_proj.bias.copy_(attention.q_proj.bias)

@@ -1,0 +1,223 @@
+"""Simulated interaction: what is pointed at, how the passes go, what is learned, how a model is examined."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from fmlab import hub
+from fmlab.errors import DataError, PromptError
+from fmlab.held_out import HELD_OUT, TASKS
+from fmlab.interactive import learning
+from fmlab.interactive.clicking import at_random, dice_after, in_the_middle
+from fmlab.interactive.clicks import Clicks
+from fmlab.interactive.cubes import Cubes
+from fmlab.interactive.pictures import drawn, grey, largest_slice, scene
+from fmlab.interactive.prompts import Prompts
+from fmlab.interactive.simulation import Pass, passes, tight
+from fmlab.interactive.slices import Ranges, Slices, largest_object, object_at, toned
+from fmlab.interactive.two_way import TwoWayTransformer
+from fmlab.vocabulary import ID
+from fmlab.volume import Volume
+
+LIVER, SPLEEN, KIDNEY = ID["liver"], ID["spleen"], ID["kidney_left"]
+
+
+def body(seed: int = 0, labels: bool = True) -> Volume:
+    """A made-up scan of 40 x 36 x 30 voxels of 4 mm: a liver, a spleen in two pieces, a kidney, which is held out."""
+    rng = np.random.default_rng(seed)
+    drawn = torch.zeros(1, 40, 36, 30, dtype=torch.uint8)
+    drawn[0, 22:34, 10:26, 5:25] = LIVER
+    drawn[0, 4:10, 4:12, 6:24] = SPLEEN
+    drawn[0, 4:12, 22:30, 6:24] = SPLEEN
+    drawn[0, 14:20, 4:10, 6:24] = KIDNEY
+    image = 40.0 * (drawn > 0) + torch.from_numpy(rng.normal(0, 5, drawn.shape)).float()
+    return Volume(image, np.diag([4.0, 4.0, 4.0, 1.0]), drawn if labels else None, name=f"body {seed}")
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Slices:
+    return Slices([body(0), body(1)], TASKS, size=48, objects=3, ranges=Ranges(least=12))
+
+
+@pytest.fixture(scope="module")
+def cubes() -> Cubes:
+    return Cubes([body(0), body(1)], TASKS, side=16, spacing=8.0, objects=3)
+
+
+def test_objects_are_single_pieces_of_structures_that_may_be_asked_for(pictures: Slices):
+    names = set()
+    for n in range(30):
+        item = pictures[n]
+        assert item["image"].shape == (1, 48, 48) and 0 <= float(item["image"].min()) <= float(item["image"].max()) <= 1
+        assert item["masks"].shape == (3, 48, 48) and item["masks"].flatten(1).sum(1).min() >= 12
+        for mask in item["masks"].numpy().astype(bool):
+            assert np.array_equal(largest_object(mask), mask)
+        names |= set(item["names"].split("; "))
+    assert {"liver", "spleen"} <= names <= {"liver", "spleen", "body"} and "kidney_left" in HELD_OUT
+
+
+def test_a_picture_follows_from_torchs_seed(pictures: Slices, cubes: Cubes):
+    for data in (pictures, cubes):
+        items = []
+        for seed in (5, 5, 6):
+            torch.manual_seed(seed)
+            items.append(data[0])
+        assert torch.equal(items[0]["image"], items[1]["image"]) and not torch.equal(items[0]["image"], items[2]["image"])
+
+
+def test_cubes_hold_the_structure_in_their_middle(cubes: Cubes):
+    for n in range(10):
+        item = cubes[n]
+        assert item["image"].shape == (1, 16, 16, 16) and item["masks"].shape == (3, 16, 16, 16)
+        assert item["masks"].flatten(1).sum(1).min() >= 24
+        assert set(item["names"].split("; ")) <= {"liver", "spleen", "body"}
+
+
+def test_what_cannot_be_pointed_at():
+    with pytest.raises(DataError, match="no labels"):
+        Slices([body(labels=False)], TASKS)
+    with pytest.raises(DataError, match="no labels"):
+        Cubes([body(labels=False)], TASKS)
+    with pytest.raises(DataError, match="no scans"):
+        Slices([], TASKS)
+    with pytest.raises(DataError, match="None of these"):
+        Cubes([body()], ["gallbladder"])
+
+
+def test_pieces_and_tones():
+    mask = np.zeros((10, 10), bool)
+    mask[:2, :2] = mask[5:, 5:] = True
+    assert largest_object(mask).sum() == 25
+    sizes = {int(object_at(mask, np.random.default_rng(seed)).sum()) for seed in range(20)}
+    assert sizes == {4, 25}
+    ramp = torch.linspace(0, 1, 50)[None]
+    assert 0 <= float(toned(ramp, np.random.default_rng(0)).min()) <= float(toned(ramp, np.random.default_rng(0)).max()) <= 1
+
+
+def perfect_after(count: int, truth: Tensor, log: list):
+    """A decoder that draws half of the truth until it has had ``count`` clicks."""
+    def decode(points, labels, boxes, masks, multimask):
+        log.append({"points": points, "labels": labels, "boxes": boxes, "masks": masks, "multimask": multimask})
+        clicks = 0 if points is None else points.shape[1]
+        drawn = truth.clone()
+        if clicks < count:
+            drawn[:, : truth.shape[1] // 2] = False
+        logits = torch.where(drawn, 5.0, -5.0)[:, None]
+        masks = 3 if multimask else 1
+        return logits.repeat(1, masks, *[1] * (truth.ndim - 1)), torch.arange(masks).float().expand(len(truth), -1)
+    return decode
+
+
+@pytest.fixture
+def truth() -> Tensor:
+    found = torch.zeros(2, 20, 24, dtype=torch.bool)
+    found[0, 4:16, 6:18] = found[1, 2:18, 10:14] = True
+    return found
+
+
+def test_passes_click_on_what_is_wrong_and_carry_the_last_logits(truth: Tensor):
+    log: list[dict] = []
+    answers = list(passes(perfect_after(3, truth, log), truth, np.random.default_rng(0), 4))
+    assert [call["points"].shape[1] for call in log] == [1, 2, 3, 4]
+    assert [call["multimask"] for call in log] == [True, False, False, False]
+    assert log[0]["masks"] is None and torch.equal(log[1]["masks"], answers[0].low[:, 2:])
+    for n, mask in enumerate(truth):
+        inside = [bool(mask[int(y), int(x)]) for x, y in log[3]["points"][n]]
+        assert all(inside) and log[3]["labels"][n].tolist() == [1, 1, 1, 1]
+        assert [int(y) < 10 for x, y in log[1]["points"][n]][1]  # the second click is in the half that was missed
+    assert torch.equal(answers[2].best(), truth)
+
+
+def test_passes_that_begin_with_a_box(truth: Tensor):
+    log: list[dict] = []
+    list(passes(perfect_after(1, truth, log), truth, np.random.default_rng(0), 3, box=tight))
+    assert log[0]["points"] is None and log[0]["boxes"].tolist() == [[6, 4, 17, 15], [10, 2, 13, 17]]
+    assert [call["multimask"] for call in log] == [False] * 3 and log[2]["points"].shape == (2, 2, 2)
+
+
+@pytest.mark.parametrize(("name", "item"), [
+    ("sam", {"image": torch.rand(2, 1, 128, 128), "masks": torch.zeros(2, 2, 128, 128)}),
+    ("sam_med3d", {"image": torch.randn(1, 1, 32, 32, 32), "masks": torch.zeros(1, 2, 32, 32, 32)})])
+def test_a_loss_reaches_every_part_that_is_asked(name: str, item: dict):
+    item["masks"][:, 0, 4:20, 6:22], item["masks"][:, 1, 8:12, 20:30] = 1, 1
+    model = hub.build(name, size="nano")
+    loss = {"sam": learning.sam_loss, "sam_med3d": learning.sam_med3d_loss}[name]
+    torch.manual_seed(0)
+    for _ in range(4):
+        loss(model, item).backward()
+    still = {key for key, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())}
+    unused = "point_embeddings", "no_mask_embed", "output_hypernetworks_mlps"  # of clicks and masks that did not happen
+    assert not {key for key in still if not any(part in key for part in unused)}, still
+
+
+def test_the_best_of_several_masks_learns():
+    truth = torch.zeros(1, 6, 6, dtype=torch.bool)
+    truth[:, :3] = True
+    logits = torch.stack([torch.where(truth[0], 3.0, -3.0), torch.zeros(6, 6), -torch.where(truth[0], 3.0, -3.0)])[None]
+    logits.requires_grad_()
+    learning.answer_loss(Pass(logits, torch.zeros(1, 3), logits), truth).backward()
+    assert logits.grad[0, 0].abs().sum() > 0 and not logits.grad[0, 1:].any()
+
+
+def test_inside_and_outside_weigh_the_same():
+    """A mask of one pixel in a hundred: to draw nothing costs as much as to draw everything."""
+    truth = torch.zeros(1, 1, 10, 10)
+    truth[..., 0, 0] = 1
+    nothing, everything = (learning.balanced_entropy(torch.full((1, 1, 10, 10), x), truth) for x in (-4.0, 4.0))
+    assert float(nothing) == pytest.approx(float(everything) / 2, rel=0.6)
+
+
+@torch.no_grad()
+def test_a_start_that_looks_where_it_points():
+    torch.manual_seed(0)
+    model = hub.build("sam", size="nano").eval()
+    learning.look_where_it_points(model)
+    assert any(isinstance(module, TwoWayTransformer) for module in model.modules())
+    attention = model.mask_decoder.transformer.layers[0].cross_attn_token_to_image
+    token, _ = model.prompt_encoder(torch.tensor([[[30.0, 90.0]]]), torch.tensor([[1]]))
+    scores = attention.q_proj(token[:, :1]) @ attention.k_proj(model.prompt_encoder.dense_positions().flatten(2).mT).mT
+    place = int(scores[0, 0].argmax())
+    assert abs(place % 16 - 30 / 8) <= 1.5 and abs(place // 16 - 90 / 8) <= 1.5
+
+
+def test_dice_after_each_click(truth: Tensor):
+    mask, asked = truth[0].numpy(), []
+
+    def ask(prompts: Prompts) -> np.ndarray:
+        asked.append(len(prompts.points))
+        found = mask.copy()
+        found[:10] &= len(prompts.points) >= 2
+        return found
+
+    dices = dice_after(ask, mask, 4)
+    assert asked == [1, 2] and dices[0] < 1 and dices[1:].tolist() == [1, 1, 1]
+    assert dice_after(ask, mask, 3, at_random, seed=3)[-1] == 1
+
+
+def test_policies_of_examination(truth: Tensor):
+    mask, nothing = truth[0].numpy(), np.zeros((20, 24), bool)
+    rng = np.random.default_rng(0)
+    first = in_the_middle(nothing, mask, rng)
+    assert isinstance(first, Clicks) and mask[int(first.points[0, 1]), int(first.points[0, 0])]
+    assert torch.equal(first.points, in_the_middle(nothing, mask, rng).points)
+    assert int(at_random(~mask, mask, rng).labels[0]) in (0, 1)
+
+
+def test_scenes_are_upright_and_of_the_largest_piece():
+    scan = body()
+    one = scene(scan, "spleen")
+    assert one.image.dtype == np.uint8 and one.image.shape == one.mask.shape == (36, 40)
+    assert one.mask.sum() == 8 * 8 and largest_slice(scan, "spleen") in range(6, 24)
+    rows, columns = np.nonzero(one.mask)
+    assert columns.max() < 12 and rows.max() <= 36 - 22  # the second axis points upwards
+    assert drawn(scan, "liver", "coronal", 15).shape == (30, 40)
+    assert grey(scan, "sagittal", 25).std() > 0
+    with pytest.raises(PromptError, match="axis"):
+        grey(scan, "oblique", 3)
+    with pytest.raises(PromptError, match="none of number"):
+        grey(scan, "axial", 30)
+    with pytest.raises(PromptError, match="does not show"):
+        scene(scan, "gallbladder")
