@@ -1,10 +1,10 @@
 """An annotation: prompts as they come, the masks that a model makes of them, undo, and a recording. It knows no browser.
 
-An event is a dict as JSON takes it: {"do": "point", "class", "axis", "index", "at": [row, column], "label": 1 or 0}, {"do": "box",
-"class", "axis", "index", "start": [row, column], "stop": [row, column]} (stop is one past its last), {"do": "clear", "class",
-"axis", "index"}, {"do": "undo"} or {"do": "redo"}. Rows and columns are those of the slice's upright picture (``Cuts``). A
-recorded event has its time "t" in seconds too, and "asked" where the model was asked after it: clicks that come while the model
-works wait for each other and are answered at once.
+An event is a dict as JSON takes it: {"do": "point", "class", "axis", "index", "at": [row, column], "label": 1 or 0},
+{"do": "box", "class", "axis", "index", "start": [row, column], "stop": [row, column]} (stop is one past its last),
+{"do": "clear", "class", "axis", "index"}, {"do": "undo"} or {"do": "redo"}. Rows and columns are those of the slice's upright
+picture (``Cuts``). A recorded event has its time "t" in seconds too, and "asked" where the model was asked after it: clicks that
+come while the model works wait for each other and are answered at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import numpy as np
 from fmlab.errors import ScanError
 from fmlab.viewer.cuts import Cuts
 from fmlab.viewer.layers import Layer, joined
-from fmlab.viewer.planes import plane_named
 from fmlab.viewer.prompts import Answer, Request, checked
 
 HISTORY = 200  # steps that can be undone
@@ -49,8 +48,8 @@ class Step(NamedTuple):
 class Annotation:
     """Prompts and masks of ``classes`` on an image (X, Y, Z) that ``cuts`` describes. ask, prepare, scope: as in ``Canvas``."""
 
-    def __init__(self, image: np.ndarray, cuts: Cuts, ask: Callable[[Request], Answer], classes: Sequence[str], scope: str = "slice",
-                 prepare: Callable[[str, int], object] | None = None) -> None:
+    def __init__(self, image: np.ndarray, cuts: Cuts, ask: Callable[[Request], Answer], classes: Sequence[str],
+                 scope: str = "slice", prepare: Callable[[str, int], object] | None = None) -> None:
         self.image, self.cuts, self.ask, self.classes, self.scope, self.prepare = image, cuts, ask, tuple(classes), scope, prepare
         self.layers: dict[Key, Layer] = {}
         self.done: list[Step] = []

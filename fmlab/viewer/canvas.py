@@ -34,11 +34,11 @@ class Canvas(anywidget.AnyWidget):
     slice) and returns an ``Answer``. classes: what is annotated, one name or more. axis: axial, coronal or sagittal. index: the
     first slice. scope: "slice", or "volume" for models that take and answer whole volumes. prepare: called as prepare(axis,
     index) before a slice is asked for first, for what is done once a slice, such as the embedding; its result comes as
-    ``request.prepared``. autosave: the file in which all is kept after every answer, and from which a new canvas on the same image
-    goes on; None: one of its own in ``settings.data_folder() / "annotations"``; False: none. window: as in ``view``.
+    ``request.prepared``. autosave: the file in which all is kept after every answer, and from which a new canvas on the same
+    image goes on; None: one of its own in ``settings.data_folder() / "annotations"``; False: none. window: as in ``view``.
 
     index, current (a class), sign (1 or -1: what a left click adds) and window can be read, set and observed.
-    error: what ``ask`` raised last, which the widget tells in one sentence, or None. resumed: "Resumed 5 prompts from ...", or "".
+    error: what ``ask`` raised last, which the widget tells in one sentence, or None. resumed: "Resumed 5 prompts from ..." or "".
 
     Raises ScanError where image, classes or a file do not fit.
     """
@@ -76,9 +76,9 @@ class Canvas(anywidget.AnyWidget):
             "classes": [{"name": name, "colour": list(colour)} for name, colour in self.colours.items()]}
         start = [n // 2 for n in self.scene.shape]
         start[across] = middle if index is None else self._inside(index)
-        super().__init__(_spec=spec, _first=first_slabs(self.scene, start[2]), index=start[across], current=classes[0])
+        super().__init__(_spec=spec, _first=first_slabs(self.scene, start[2]), _view=self._seen(start[across]),
+                         index=start[across], current=classes[0])
         self.window = window if self.scene.unit == "HU" or window != "soft tissue" else "auto"
-        self._show(self.index)
         self.on_msg(self._hear)
 
     def __repr__(self) -> str:
@@ -206,7 +206,8 @@ class Canvas(anywidget.AnyWidget):
         if event["do"] == "point":
             event["at"] = places[0]
         elif event["do"] == "box":
-            event |= {"start": [min(n) for n in zip(*places, strict=True)], "stop": [max(n) + 1 for n in zip(*places, strict=True)]}
+            event["start"] = [min(n) for n in zip(*places, strict=True)]
+            event["stop"] = [max(n) + 1 for n in zip(*places, strict=True)]
         return event
 
     def _do(self, *events: Mapping) -> None:
@@ -236,7 +237,11 @@ class Canvas(anywidget.AnyWidget):
         return f"{done}{name}: {canvas_picture.words(layer, self.annotation.scope) if layer.prompts else 'no prompts'}"
 
     def _show(self, index: int) -> None:
-        """Send a slice's prompts and masks to the browser; bits, as the screen shows them."""
+        """Send a slice to the browser."""
+        self._view = self._seen(index)
+
+    def _seen(self, index: int) -> dict[str, object]:
+        """A slice's prompts and masks (bits, as the screen shows them), and how things stand."""
         here, layers = self.annotation, []
         for number, name in enumerate(self.classes):
             key = here.key(name, self.axis, index)
@@ -249,8 +254,8 @@ class Canvas(anywidget.AnyWidget):
             layers.append({"class": number, "points": [[*voxel, label] for voxel, label in layer.points], "box": layer.box,
                            "bits": bits, "area": layer.area, "iou": layer.iou})
         slices = [sum(key.name == name and layer.mask is not None for key, layer in here.layers.items()) for name in self.classes]
-        self._view = {"index": index, "layers": layers, "slices": slices, "token": self._token, "epoch": self._epoch,
-                      "said": self._said, "undo": bool(here.done), "redo": bool(here.undone), "trouble": _trouble(self.error)}
+        return {"index": index, "layers": layers, "slices": slices, "token": self._token, "epoch": self._epoch,
+                "said": self._said, "undo": bool(here.done), "redo": bool(here.undone), "trouble": _trouble(self.error)}
 
     def _changed_everywhere(self) -> None:
         self._epoch += 1
@@ -271,7 +276,7 @@ class Canvas(anywidget.AnyWidget):
 
     def _check_arguments(self, ask: object, classes: object, scope: str, prepare: object, axis: str, height: object) -> None:
         if not callable(ask) or not (prepare is None or callable(prepare)):
-            raise ScanError("ask and prepare are functions: ask(request) returns an Answer, prepare(axis, index) whatever you like.")
+            raise ScanError("ask and prepare are functions: ask(request) returns an Answer, prepare(axis, index) what you like.")
         named = isinstance(classes, Sequence) and not isinstance(classes, str) and all(isinstance(n, str) and n for n in classes)
         if not named or not 0 < len(classes) < 255 or len(set(classes)) < len(classes):
             raise ScanError(f'The classes are {classes!r}; give a list of different names, as in ("liver", "spleen").')
@@ -283,7 +288,8 @@ class Canvas(anywidget.AnyWidget):
             raise ScanError(f"The height {height!r} is not a number of pixels between 120 and 2000.")
 
     def _spot(self, name: str | None, index: int | None) -> dict[str, object]:
-        return {"class": self.current if name is None else name, "axis": self.axis, "index": self.index if index is None else index}
+        chosen, spot = self.current if name is None else name, self.index if index is None else index
+        return {"class": chosen, "axis": self.axis, "index": spot}
 
     def _inside(self, index: int) -> int:
         count = self.scene.shape[plane_named(self.axis).axis]

@@ -40,7 +40,8 @@ def words(layer: Layer, scope: str = "slice") -> str:
     labels = [label for _, label in layer.points]
     parts = ["no mask" if layer.mask is None else f"mask {_counted(layer.area, unit)}"]
     parts += [] if layer.iou is None else [f"predicted IoU {layer.iou:.2f}"]
-    parts += [_counted(labels.count(sign), f"{name} point") for sign, name in ((1, "positive"), (0, "negative")) if sign in labels]
+    signs = ((1, "positive"), (0, "negative"))
+    parts += [_counted(labels.count(label), f"{sign} point") for label, sign in signs if label in labels]
     return ", ".join(parts + (["1 box"] if layer.box else []))
 
 

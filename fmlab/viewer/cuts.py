@@ -1,7 +1,8 @@
 """Slices of a scan as upright pictures, and back: where a voxel lies in the picture that a model sees.
 
 A model's picture of a volume's slice is that of ``fmlab.incontext.material``: row 0 at the front (axial) or at the head, columns
-along the rising voxel index. The screen shows it mirrored, with the patient's right on the left. A plain picture is shown as it is.
+along the rising voxel index. The screen shows it mirrored, with the patient's right on the left. A plain picture is shown as it
+is.
 """
 
 from __future__ import annotations

@@ -41,8 +41,8 @@ def replay(annotation: Annotation, recording: Mapping) -> None:
     if annotation.events:
         raise ScanError("This canvas has prompts already; replay on a new one, made with autosave=False.")
     if tuple(recording["image"]["shape"]) != annotation.cuts.shape or recording["scope"] != annotation.scope:
-        raise ScanError(f"The recording was made on {recording['image']['shape']} voxels with scope {recording['scope']!r}, not on "
-                        f"{list(annotation.cuts.shape)} with {annotation.scope!r}.")
+        raise ScanError(f"The recording was made on {recording['image']['shape']} voxels with scope {recording['scope']!r}, "
+                        f"not on {list(annotation.cuts.shape)} with {annotation.scope!r}.")
     batch: list[Mapping] = []
     for event in recording["events"]:
         batch.append(event)
@@ -54,7 +54,7 @@ def replay(annotation: Annotation, recording: Mapping) -> None:
 
 
 def write_json(path: str | Path, content: Mapping, overwrite: bool = False) -> Path:
-    """Write under a temporary name and rename; ScanError if the file is there already (unless overwrite), or cannot be written."""
+    """Write under a temporary name and rename; ScanError if the file is there already, or cannot be written."""
     path = Path(path)
     if path.exists() and not overwrite:
         raise ScanError(f"{path}: is there already and was left as it is; choose another name or pass overwrite=True.")
@@ -96,8 +96,9 @@ class Autosave:
             return 0
         kept, here = read_json(self.path), self.annotation
         if not isinstance(kept, dict) or kept.get("format") != AUTOSAVE or kept.get("version") != VERSION:
-            raise ScanError(f"{self.path}: is no autosave of a canvas in version {VERSION}; choose another autosave= or move it away.")
-        if kept["image"]["sha256"] != self.facts["sha256"] or (kept["scope"], kept["classes"]) != (here.scope, list(here.classes)):
+            raise ScanError(f"{self.path}: is no autosave of a canvas in version {VERSION}; choose another autosave=.")
+        same_task = (kept["scope"], kept["classes"]) == (here.scope, list(here.classes))
+        if kept["image"]["sha256"] != self.facts["sha256"] or not same_task:
             raise ScanError(f"{self.path}: holds prompts for {', '.join(kept['classes'])} on {kept['image']['name']} (scope "
                             f"{kept['scope']!r}), not for this canvas; choose another autosave=.")
         here.layers = {Key(*key): Layer.from_json(layer) for key, layer in kept["layers"]}

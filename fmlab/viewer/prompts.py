@@ -15,10 +15,10 @@ from fmlab.errors import ScanError
 class Request:
     """All prompts of one class: on one slice (D = 2: row, column of its picture), or in the volume (D = 3: voxel i, j, k).
 
-    name: of the class. axis, index: the slice in view. image: the slice's picture (H, W), upright, or the volume (X, Y, Z); values
-    as they are, HU for CT. points: (N, D) int, N may be 0. labels: (N,) int, 1 this, 0 not this. box: (2, D) int, its first pixel
-    or voxel and one past its last, as Python slices, or None. previous: the mask so far, of the image's shape, or None. prepared:
-    what the canvas's ``prepare`` returned for this slice, or None.
+    name: of the class. axis, index: the slice in view. image: the slice's picture (H, W), upright, or the volume (X, Y, Z);
+    values as they are, HU for CT. points: (N, D) int, N may be 0. labels: (N,) int, 1 this, 0 not this. box: (2, D) int, its
+    first pixel or voxel and one past its last, as Python slices, or None. previous: the mask so far, of the image's shape, or
+    None. prepared: what the canvas's ``prepare`` returned for this slice, or None.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """A model's answer. mask: yes or no for each pixel or voxel of the request's image. iou: the predicted IoU, if there is one."""
+    """A model's answer. mask: yes or no for each pixel or voxel of the request's image. iou: the predicted IoU, or None."""
 
     mask: np.ndarray | torch.Tensor
     iou: float | None = None

@@ -1,8 +1,8 @@
 // The canvas: a scan that is clicked on, and the masks that a model answers with.
 
 const CANVAS_KEYS = {
-  "Click, drag": "point, box around it", "Right click": "not this", "← → ↑ ↓": "move the cross (Shift: by ten)", "+ −": "this, not this, at the cross",
-  B: "a corner of a box, then the other", "U R": "undo, redo", Delete: "clear this class on this slice",
+  Click: "a point; drag: a box", "Right click": "not this", "← → ↑ ↓": "move the cross (Shift: ten)",
+  "+ −": "this, not this, at the cross", B: "one corner of a box, then two", "U R": "undo, redo", Delete: "clear this class here",
   "N P": "next, previous class", "Page ↑ ↓": "next, previous slice", "1–4 H": "window, hide masks",
 };
 const CANVAS_STATE = "index current sign window _kept".split(" ");
@@ -87,7 +87,7 @@ class CanvasView extends Panel {
 
   /** Is there something for this key to do? */
   applies(key) {
-    return (key !== "N P" || this.spec.classes.length > 1) && (key !== "Page ↑ ↓" || !this.slider.hidden);
+    return (key !== "N P" || this.rows.length > 1) && (key !== "Page ↑ ↓" || !this.slider.hidden);
   }
 
   paint() {
