@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -11,17 +12,17 @@ from torch.utils.data import Dataset
 from data_scripts.recipe import Plan
 from fmlab import hub
 from fmlab.interactive import nano
-from fmlab.interactive.learning import look_where_it_points, sam_loss, sam_med3d_loss
+from fmlab.interactive.learning import MOST, look_where_it_points, sam_loss, sam_med3d_loss
 from fmlab.settings import data_folder
 from fmlab.training import TrainConfig, curve, train
 from fmlab.training.order import seeded
 
-STEPS = {"sam": 3000, "sam_med3d": 2600}
+STEPS = {"sam": (2000, 1200), "sam_med3d": (1500, 1000)}  # of the first stage, one prompt an object, and of the second
 
 
 def sam(plan: Plan) -> Path:
     """SAM, nano, on pictures of bodies."""
-    return trained(plan, "sam", sam_loss, nano.slices())
+    return trained(plan, "sam", sam_loss, nano.slices(objects=10))
 
 
 def sam_med3d(plan: Plan) -> Path:
@@ -33,22 +34,26 @@ def trained(plan: Plan, name: str, loss: Callable, data: Dataset) -> Path:
     """Train a model from its seed and save it with its notes; the path of the weights."""
     model, log = learned(plan, name, loss, data)
     notes = {
-        **plan.notes(name, plan.steps or STEPS[name], log),
+        **plan.notes(name, plan.steps or sum(STEPS[name]), log),
         "data": f"{len(data.scans)} phantoms of the hospitals A to D; never pointed at: {', '.join(nano.HELD_OUT)}",
     }
     return hub.save(model, plan.weights(name), **notes)
 
 
 def learned(plan: Plan, name: str, loss: Callable, data: Dataset) -> tuple[nn.Module, list[dict]]:
-    """The model after its training, in eval mode, and the log."""
-    steps = plan.steps or STEPS[name]
-    folder = data_folder() / "trainings" / f"{name}-nano-seed{plan.seed}-{steps}"
+    """The model after both stages, in eval mode, and the log. Fewer steps are shared out as the shipped weights' were."""
+    first, second = STEPS[name]
+    steps = plan.steps or first + second
+    first = round(steps * first / (first + second))
     with seeded(plan.seed):
         model = hub.build(name, size="nano")
     look_where_it_points(model)
-    settings = TrainConfig(steps, lr=1e-3, weight_decay=0.01, warmup=min(100, steps // 2), batch=2, seed=plan.seed,
-                           precision=plan.precision)
-    log = train(model, loss, data, settings, folder).log
+    folder, log = data_folder() / "trainings" / f"{name}-nano-seed{plan.seed}-{steps}", []
+    for number, (count, lr, most) in enumerate(((first, 1e-3, 1), (steps - first, 5e-4, MOST)), start=1):
+        if count:
+            settings = TrainConfig(count, lr=lr, weight_decay=0.01, warmup=min(50, count // 2), batch=2,
+                                   seed=2 * plan.seed + number - 1, precision=plan.precision)
+            log += train(model, partial(loss, most=most), data, settings, folder / f"stage{number}").log
     curve(log).savefig(folder / "curve.png", dpi=120)
     return model.eval(), log
 

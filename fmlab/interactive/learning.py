@@ -1,7 +1,8 @@
 """Training by simulated interaction: the loss of a small SAM in 2-D and of a small SAM-Med3D, for ``training.train``.
 
 Source: Kirillov et al. 2023, arXiv:2304.02643, appendix A; Wang et al. 2023, arXiv:2310.15161. The papers take 11 passes an
-object; here it is 2 to ``MOST``, drawn anew at each step, so that the network meets few clicks often and many now and then.
+object, and begin with an encoder that knows images already (SAM: a masked autoencoder). Here everything begins at random: in a
+first stage each object gets one prompt, which is cheap, and then 2 to ``MOST`` of them, few more often than many.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def as_sam_sees(images: Tensor) -> Tensor:
     return normalised(255 * images.expand(-1, 3, -1, -1))
 
 
-def sam_loss(model: Sam, batch: dict) -> Tensor:
+def sam_loss(model: Sam, batch: dict, most: int = MOST) -> Tensor:
     """Mean over passes. batch: image (B, 1, H, W) in [0, 1], masks (B, M, H, W), as ``Slices`` gives them.
 
     Each image is encoded once for all its objects and passes. The first prompt of a step is a click or a jittered box.
@@ -41,11 +42,11 @@ def sam_loss(model: Sam, batch: dict) -> Tensor:
         return model.decode(features, **prompts, image_of=image_of)
 
     box = None if rng.random() < 0.5 else jittered_box
-    answers = passes(decode, truth, rng, count_of(rng), box)
+    answers = passes(decode, truth, rng, count_of(rng, most), box)
     return torch.stack([answer_loss(answer, truth) for answer in answers]).mean()
 
 
-def sam_med3d_loss(model: SamMed3D, batch: dict) -> Tensor:
+def sam_med3d_loss(model: SamMed3D, batch: dict, most: int = MOST) -> Tensor:
     """The same in 3-D: image (B, 1, X, Y, Z), normed, masks (B, M, X, Y, Z), as ``Cubes`` gives them; clicks alone."""
     rng = np.random.default_rng(int(torch.randint(2**31, ())))
     truth = batch["masks"].flatten(0, 1) > 0
@@ -55,7 +56,7 @@ def sam_med3d_loss(model: SamMed3D, batch: dict) -> Tensor:
     def decode(points: Tensor, labels: Tensor, masks: Tensor, boxes: None, multimask: bool) -> tuple[Tensor, Tensor]:
         return model.decode(features, points, labels, masks, image_of, multimask)
 
-    answers = passes(decode, truth, rng, count_of(rng), first_mask=model.no_mask(len(truth)), several=False)
+    answers = passes(decode, truth, rng, count_of(rng, most), first_mask=model.no_mask(len(truth)), several=False)
     return torch.stack([answer_loss(answer, truth) for answer in answers]).mean()
 
 
@@ -81,8 +82,8 @@ def balanced_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def count_of(rng: np.random.Generator, most: int = MOST) -> int:
-    """2 to ``most`` passes, few more often than many."""
-    return int(min(rng.integers(2, most + 1), rng.integers(2, most + 1)))
+    """2 to ``most`` passes, few more often than many; 1 where that is the most."""
+    return 1 if most == 1 else int(rng.integers(2, most + 1, 2).min())
 
 
 @torch.no_grad()
