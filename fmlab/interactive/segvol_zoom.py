@@ -111,7 +111,7 @@ def answer(model: SegVol, features: Tensor, prompts: Prompts, text: Tensor | Non
 
 
 def roi(mask: Tensor, window: tuple[int, ...]) -> tuple[slice, ...]:
-    """The bounding box of a mask and a voxel of the glance on each side, at least of a window's size, as far as the image goes."""
+    """The bounding box of a mask with a voxel of the glance on each side, of a window's size at least, within the image."""
     low, high = extent(mask).long().view(2, 3).tolist()
     voxels = [-(-n // side) for n, side in zip(mask.shape, window)]
     margins = [max(2 * voxel, side - (b + 1 - a)) for a, b, side, voxel in zip(low, high, window, voxels)]
