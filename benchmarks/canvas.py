@@ -3,7 +3,7 @@
     python benchmarks/canvas.py [--clicks 40] [--size 512 512 60] [--model CELL.py]
 
 The clock runs in the browser: from the click's event (the button going up) to the first moment after the frame that shows the
-mask. Without --model the answer costs nothing (a mask made beforehand). CELL.py is run in the kernel; it must define ask(request),
+mask. Without --model the answer costs nothing (a mask made beforehand). CELL.py runs in the kernel; it must define ask(request)
 and may define prepare(axis, index), scan (a Volume) and classes. The first click on a slice includes ``prepare``; it is printed
 apart.
 """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import anywidget
@@ -15,12 +14,13 @@ from fmlab import scan_files
 from fmlab.errors import ScanError
 from fmlab.palette import COLOURS
 from fmlab.viewer import canvas_picture, keeping, static
-from fmlab.viewer.annotation import SCOPES, Annotation, Step
-from fmlab.viewer.cuts import Cuts
+from fmlab.viewer.annotation import Annotation, Step
+from fmlab.viewer.canvas_arguments import check_arguments, image_of
+from fmlab.viewer.canvas_messages import heard, seen
 from fmlab.viewer.picture import Look
 from fmlab.viewer.planes import plane_named, window_pair
 from fmlab.viewer.prompts import Answer, Request
-from fmlab.viewer.scene import OKABE_ITO, Scene, build_scene
+from fmlab.viewer.scene import OKABE_ITO
 from fmlab.viewer.slabs import pack, slab_count
 from fmlab.viewer.widget import first_slabs
 from fmlab.vocabulary import ID
@@ -58,9 +58,9 @@ class Canvas(anywidget.AnyWidget):
                  classes: Sequence[str] = ("structure",), axis: str = "axial", index: int | None = None, scope: str = "slice",
                  prepare: Callable[[str, int], object] | None = None, autosave: str | Path | bool | None = None,
                  window: str | Sequence[float] = "soft tissue", height: int = 440, title: str = "") -> None:
-        self.scene, self._cuts, values = _image(image, title)
+        self.scene, self._cuts, values = image_of(image, title)
         across = plane_named(axis).axis
-        self._check_arguments(ask, classes, scope, prepare, axis, height)
+        check_arguments(self._cuts, ask, classes, axis, scope, prepare, height)
         self.axis, self.annotation = axis, Annotation(values, self._cuts, ask, classes, scope, prepare)
         self.facts = keeping.facts_of(self.scene)
         path = None if autosave is True else autosave
@@ -182,7 +182,7 @@ class Canvas(anywidget.AnyWidget):
     # -- the conversation with the browser --
 
     def _hear(self, _: object, content: dict, buffers: Sequence[memoryview]) -> None:
-        """The browser wants voxels, looks at another slice, or has events; it knows voxels only, as it paints them."""
+        """The browser wants voxels, looks at another slice, or has events."""
         kind = content.get("type")
         if kind == "want" and content.get("slab") in range(slab_count(self.scene.shape)):
             self.send({"type": "slab", "slab": content["slab"]}, buffers=[pack(self.scene, content["slab"])])
@@ -191,24 +191,10 @@ class Canvas(anywidget.AnyWidget):
         elif kind == "do":
             self._token = content["token"]
             try:
-                self._do(*map(self._from_voxels, content["events"]))
+                self._do(*(heard(self.annotation, self.axis, event) for event in content["events"]))
             except Exception as error:  # raised in the browser's message, it would be lost in a log that no learner opens
                 self.error = error
                 self._show(self._view["index"])
-
-    def _from_voxels(self, heard: Mapping) -> dict[str, object]:
-        """The browser's event, its voxels as rows and columns."""
-        event = {name: value for name, value in heard.items() if name in ("do", "class", "label")}
-        event["t"] = self.annotation.now() - heard.get("age", 0) / 1000
-        places = [self._cuts.place(self.axis, voxel) for voxel in heard.get("voxels", ())]
-        if places:
-            event |= {"axis": self.axis, "index": heard["voxels"][0][plane_named(self.axis).axis]}
-        if event["do"] == "point":
-            event["at"] = places[0]
-        elif event["do"] == "box":
-            event["start"] = [min(n) for n in zip(*places, strict=True)]
-            event["stop"] = [max(n) + 1 for n in zip(*places, strict=True)]
-        return event
 
     def _do(self, *events: Mapping) -> None:
         """Do events, show what came of them, and keep it."""
@@ -241,21 +227,9 @@ class Canvas(anywidget.AnyWidget):
         self._view = self._seen(index)
 
     def _seen(self, index: int) -> dict[str, object]:
-        """A slice's prompts and masks (bits, as the screen shows them), and how things stand."""
-        here, layers = self.annotation, []
-        for number, name in enumerate(self.classes):
-            key = here.key(name, self.axis, index)
-            layer = here.layer(key)
-            if not layer.prompts:
-                continue
-            mask = here.mask(key)
-            flat = mask if mask is None or key.axis else self._cuts.cut(mask, self.axis, index)
-            bits = b"" if flat is None else np.packbits(self._cuts.on_screen(flat)).tobytes()
-            layers.append({"class": number, "points": [[*voxel, label] for voxel, label in layer.points], "box": layer.box,
-                           "bits": bits, "area": layer.area, "iou": layer.iou})
-        slices = [sum(key.name == name and layer.mask is not None for key, layer in here.layers.items()) for name in self.classes]
-        return {"index": index, "layers": layers, "slices": slices, "token": self._token, "epoch": self._epoch,
-                "said": self._said, "undo": bool(here.done), "redo": bool(here.undone), "trouble": _trouble(self.error)}
+        """A slice's prompts and masks, and how things stand."""
+        return seen(self.annotation, self.axis, index) | {"token": self._token, "epoch": self._epoch, "said": self._said,
+                                                          "trouble": _trouble(self.error)}
 
     def _changed_everywhere(self) -> None:
         self._epoch += 1
@@ -273,19 +247,6 @@ class Canvas(anywidget.AnyWidget):
             self._kept = f"NOT saved: {error}"
 
     # -- checks --
-
-    def _check_arguments(self, ask: object, classes: object, scope: str, prepare: object, axis: str, height: object) -> None:
-        if not callable(ask) or not (prepare is None or callable(prepare)):
-            raise ScanError("ask and prepare are functions: ask(request) returns an Answer, prepare(axis, index) what you like.")
-        named = isinstance(classes, Sequence) and not isinstance(classes, str) and all(isinstance(n, str) and n for n in classes)
-        if not named or not 0 < len(classes) < 255 or len(set(classes)) < len(classes):
-            raise ScanError(f'The classes are {classes!r}; give a list of different names, as in ("liver", "spleen").')
-        if scope not in SCOPES:
-            raise ScanError(f"There is no scope {scope!r}; choose slice (a model of pictures) or volume (a model of volumes).")
-        if self._cuts.flat and axis != "axial":
-            raise ScanError(f"A picture has no {axis} slices; leave axis= out.")
-        if not isinstance(height, int) or not 120 <= height <= 2000:
-            raise ScanError(f"The height {height!r} is not a number of pixels between 120 and 2000.")
 
     def _spot(self, name: str | None, index: int | None) -> dict[str, object]:
         chosen, spot = self.current if name is None else name, self.index if index is None else index
@@ -326,22 +287,6 @@ class Canvas(anywidget.AnyWidget):
         for name, number in self.ids.items():
             grid[self._grid_mask(name)] = number
         return grid
-
-
-def _image(image: Volume | np.ndarray | torch.Tensor, title: str) -> tuple[Scene, Cuts, np.ndarray]:
-    """What is shown, how it is cut, and its values (X, Y, Z) float32; a picture (H, W) becomes a volume (W, H, 1)."""
-    if isinstance(image, Volume):
-        scene = build_scene(replace(image, labels=None, name=title or image.name))
-        return scene, Cuts(scene.shape), image.image[0].detach().cpu().numpy()
-    array = image.detach().cpu().numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
-    array = array[0] if array.ndim == 3 and len(array) == 1 else array
-    if array.ndim != 2 or array.dtype.kind not in "buif" or not array.size:
-        raise ScanError(f"The image is {type(image).__name__} {array.shape}; give a Volume, or one picture (H, W) of numbers.")
-    values = np.ascontiguousarray(array.astype(np.float32)[::-1, ::-1].T)[..., None]
-    volume = Volume(torch.from_numpy(values)[None], np.eye(4), modality="other", name=title or "picture")
-    low, high = float(values.min()), float(values.max())
-    scene = replace(build_scene(volume), auto=((low + high) / 2, max(high - low, 0.001)))
-    return scene, Cuts(scene.shape, flat=True), values
 
 
 def _trouble(error: Exception | None) -> str:
