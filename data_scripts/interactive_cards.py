@@ -54,4 +54,5 @@ def _card(weights: Path, notes: Mapping[str, object], what: str, how: str, rows:
     ]) + "\n"
 
 
-CARDS: dict[str, Callable[[Path, Mapping[str, object], nn.Module], str]] = {"sam": sam, "sam_med3d": sam_med3d}
+CARDS: dict[str, Callable[[Path, Mapping[str, object], nn.Module], str]] = {
+    "sam": sam, "sam_textures": sam, "sam_med3d": sam_med3d}

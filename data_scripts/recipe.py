@@ -19,8 +19,9 @@ class Plan:
     loss: str = "masked"
 
     def weights(self, model: str) -> Path:
-        """Where the weights of a model are stored; its card lies beside them."""
-        return self.output / f"{model}-{self.label}.safetensors"
+        """Where the weights of a model are stored; its card lies beside them. "sam_textures" is a sam of that label."""
+        name, textures, _ = model.partition("_textures")
+        return self.output / f"{name}-{'textures' if textures else self.label}.safetensors"
 
     @property
     def label(self) -> str:

@@ -65,10 +65,10 @@ CARDS: dict[str, Callable[[Path, Mapping[str, object], nn.Module], str]] = {
 
 def write_card(name: str, weights: Path) -> None:
     """Evaluate stored weights, and write their card beside them; how they were made is told by the file."""
-    model = hub.load(name, weights)
     with safe_open(weights, framework="pt") as file:
-        notes = json.loads(file.metadata()["fmlab"])["notes"]
-    weights.with_suffix(".md").write_text(CARDS[name](weights, notes, model), encoding="utf-8")
+        said = json.loads(file.metadata()["fmlab"])
+    text = CARDS[name](weights, said["notes"], hub.load(said["name"], weights))
+    weights.with_suffix(".md").write_text(text, encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -18,6 +18,7 @@ from fmlab.interactive.pictures import drawn, grey, largest_slice, scene
 from fmlab.interactive.prompts import Prompts
 from fmlab.interactive.simulation import Pass, passes, tight
 from fmlab.interactive.slices import Ranges, Slices, largest_object, object_at, toned
+from fmlab.interactive.textures import Textures
 from fmlab.interactive.two_way import TwoWayTransformer
 from fmlab.vocabulary import ID
 from fmlab.volume import Volume
@@ -221,3 +222,16 @@ def test_scenes_are_upright_and_of_the_largest_piece():
         grey(scan, "axial", 30)
     with pytest.raises(PromptError, match="does not show"):
         scene(scan, "gallbladder")
+
+
+def test_pictures_of_textures_hold_whole_pieces_and_follow_from_the_seed():
+    data, items = Textures(64, objects=4), []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        items.append(data[0])
+    assert torch.equal(items[0]["image"], items[1]["image"]) and not torch.equal(items[0]["image"], items[2]["image"])
+    for item in items:
+        assert item["image"].shape == (1, 64, 64) and item["masks"].shape == (4, 64, 64)
+        assert 0 <= float(item["image"].min()) <= float(item["image"].max()) <= 1 and item["image"].std() > 0.01
+        for mask in item["masks"].numpy().astype(bool):
+            assert 40 <= mask.sum() <= 0.6 * mask.size and np.array_equal(largest_object(mask), mask)
