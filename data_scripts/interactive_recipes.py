@@ -18,7 +18,8 @@ from fmlab.settings import data_folder
 from fmlab.training import TrainConfig, curve, train
 from fmlab.training.order import seeded
 
-STEPS = {"sam": (2000, 1200), "sam_textures": (2000, 1200), "sam_med3d": (1500, 1000)}  # of the first stage, one prompt an object, and of the second
+STEPS = {"sam": (2000, 1200), "sam_textures": (2000, 1200), "sam_med3d": (1500, 1000)}
+"""Of the first stage, with one prompt an object, and of the second, with several."""
 
 
 def sam(plan: Plan) -> Path:
