@@ -23,11 +23,14 @@ ABSENT = -2  # label of a point that is not there at all: not of SAM, for calls 
 
 
 class FourierPositions(nn.Module):
-    """PE of coordinates in [0, 1]^d. features: half of what it gives; a third with ``waves`` = 3, which is [sin, cos, sin]."""
+    """PE of coordinates in [0, 1]^d. features: half of what it gives; a third with ``waves`` = 3, which is [sin, cos, sin].
 
-    def __init__(self, dims: int, features: int, waves: int = 2):
+    exchanged: whether a grid's first two axes change places, as (H, W) must for points (x, y).
+    """
+
+    def __init__(self, dims: int, features: int, waves: int = 2, exchanged: bool = True):
         super().__init__()
-        self.waves = waves
+        self.waves, self.exchanged = waves, exchanged
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(dims, features))
 
     def forward(self, coordinates: Tensor) -> Tensor:
@@ -37,14 +40,16 @@ class FourierPositions(nn.Module):
         return torch.cat([sine, angles.cos(), sine][: self.waves], dim=-1)
 
     def of_grid(self, grid: Sequence[int]) -> Tensor:
-        """PE of the centres of a grid: (1, C, *grid). The first two axes change places: (H, W) becomes the (x, y) of points.
+        """PE of the centres of a grid: (1, C, *grid).
 
-        The published 3-D versions exchange them, too, although their points have the order of the axes.
+        The published 3-D versions exchange axes, too, although their points have the order of the axes: the code of a click is
+        not that of its place.
         """
         matrix = self.positional_encoding_gaussian_matrix
         centres = [(torch.arange(n, device=matrix.device, dtype=matrix.dtype) + 0.5) / n for n in grid]
         first, second, *others = torch.meshgrid(*centres, indexing="ij")
-        return self(torch.stack([second, first, *others], dim=-1)).movedim(-1, 0)[None]
+        order = [second, first] if self.exchanged else [first, second]
+        return self(torch.stack([*order, *others], dim=-1)).movedim(-1, 0)[None]
 
 
 class PromptEncoder(nn.Module):

@@ -40,7 +40,7 @@ class SamMed3D(nn.Module):
     """size: voxels of a side of the cube. patch, channels, depth, heads, everywhere, window: as of ``Sam``, in 3-D.
 
     prompt_channels: of tokens and features in the decoder, a multiple of 24; mlp: hidden width of its transformer; hidden: of its
-    IoU head, which was never trained. textbook: relative positions as they were meant, for training anew.
+    IoU head, which was never trained. textbook: relative positions and axes as they were meant, for training anew.
     """
 
     def __init__(self, size: int = 128, patch: int = 16, channels: int = 768, depth: int = 12, heads: int = 12,
@@ -55,8 +55,8 @@ class SamMed3D(nn.Module):
         block = partial(Block, attention=partial(VolumeAttention, textbook=textbook), windows=in_real_windows)
         self.image_encoder = ImageEncoder(
             grid, patch, channels, depth, heads, prompt_channels, window, everywhere, inputs=1, block=block)
-        self.prompt_encoder = PromptEncoder(
-            prompt_channels, grid, (size,) * 3, positions=FourierPositions(3, prompt_channels // 3, waves=3), kinds=2)
+        positions = FourierPositions(3, prompt_channels // 3, waves=3, exchanged=not textbook)
+        self.prompt_encoder = PromptEncoder(prompt_channels, grid, (size,) * 3, positions=positions, kinds=2)
         self.mask_decoder = MaskDecoder(prompt_channels, 3, 4, decoder_heads, mlp, hidden)
         self.size = size
 

@@ -235,3 +235,17 @@ def test_pictures_of_textures_hold_whole_pieces_and_follow_from_the_seed():
         assert 0 <= float(item["image"].min()) <= float(item["image"].max()) <= 1 and item["image"].std() > 0.01
         for mask in item["masks"].numpy().astype(bool):
             assert 40 <= mask.sum() <= 0.6 * mask.size and np.array_equal(largest_object(mask), mask)
+
+
+@torch.no_grad()
+def test_the_small_model_in_3d_has_one_code_for_a_click_and_its_place():
+    """The published one has two: the first axes of a click and of the image's tokens are exchanged."""
+    torch.manual_seed(0)
+    for size, found in (({"size": "nano"}, True), ({"size": "nano", "textbook": False}, False)):
+        model = hub.build("sam_med3d", **size).eval()
+        learning.look_where_it_points(model)
+        attention = model.mask_decoder.transformer.layers[0].cross_attn_token_to_image
+        token, _ = model.prompt_encoder(torch.tensor([[[5.0, 26.0, 13.0]]]), torch.tensor([[1]]))
+        scores = attention.q_proj(token[:, :1]) @ attention.k_proj(model.prompt_encoder.dense_positions().flatten(2).mT).mT
+        place = np.array(np.unravel_index(int(scores[0, 0].argmax()), (8, 8, 8)))
+        assert bool((np.abs(place - np.array([5, 26, 13]) / 4) <= 1.5).all()) == found
