@@ -57,6 +57,9 @@ register(
     "drive.google.com, BTCV: file 1zBaDHkkH9FbPC2S8vl6cwUqy5nrxPmtu, prostate: folder 1KqbGtSp6I6M7Au4qT8cUMBFob6GMGHFi; trained "
     "parts only, on top of SAM's vit_h (code Apache-2.0; none stated for weights)")
 register(
+    "sam3d_adapter", "fmlab.interactive.sam3d_adapter:sam3d_adapter",
+    "github.com/med-air/3DSAM-adapter, OneDrive link in its README, best.pth.tar of a data set (no licence: all rights reserved)")
+register(
     "sam_med2d", "fmlab.interactive.sam_med2d:sam_med2d",
     "drive.google.com, sam-med2d_b.pth, file 1ARiB5RkSsWmAB_8mqWnwDF8ZKTtFwsjl (code Apache-2.0; none stated for weights)")
 register(

@@ -27,6 +27,6 @@ def filled(key: str, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
 def filled_state(state: dict[str, torch.Tensor], seed: int = 0) -> dict[str, torch.Tensor]:
     """A state_dict under its official keys, with every float entry filled."""
     return {
-        key: torch.from_numpy(filled(key, tuple(value.shape), seed)) if value.is_floating_point() else value
+        key: torch.from_numpy(np.asarray(filled(key, tuple(value.shape), seed))) if value.is_floating_point() else value
         for key, value in state.items()
     }

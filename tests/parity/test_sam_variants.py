@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,13 @@ from parity_files import arrays, metadata, parity_cases
 from torch import Tensor, nn
 
 from fmlab import hub
-from fmlab.interactive import ma_sam, sam_med2d
+from fmlab.interactive import ma_sam, sam3d_adapter, sam_med2d
 from fmlab.interactive.mask_prompts import best_logits
 from fmlab.interactive.sam import Sam
 
 MED2D = parity_cases("interactive", "sam_med2d")
 MASAM = parity_cases("interactive", "masam")
+ADAPTER3D = parity_cases("interactive", "3dsam_adapter")
 
 
 def number(model: nn.Module) -> int:
@@ -126,3 +128,54 @@ def test_ma_sam_published_sizes(size: str, total: float, trained: float, adapter
     assert sum(n for name, n in parts.items() if ".adapter_" in name) == adapters
     assert sum(n for name, n in parts.items() if "FacT" in name) == 73_728 or size != "vit_b"
     assert round(sum(p.numel() for p in ma_sam.trainable(model)) / 1e6, 1) == trained
+
+
+def adapter_settings(config: dict) -> dict:
+    return dict(size=config["vol"], enlarged=config["up"], patch=config["patch_size"], channels=config["embed_dim"],
+                depth=config["depth"], heads=config["num_heads"], everywhere=config["global_attn_indexes"],
+                window=config["window_size"], cube=config["cubic_window_size"], outputs=config["out_chans"],
+                point_heads=config["pe_heads"], mlp=config["mlp_dim"], head=config["mlahead"])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("path", ADAPTER3D)
+def test_sam3d_adapter(path: Path):
+    stored = arrays(path)
+    config = metadata(stored)["config"]
+    model = filled_model(sam3d_adapter.Sam3DAdapter(**adapter_settings(config)), stored, constant=".attn_mask")
+    encoder, small = model.encoder, images(stored, "vol_small_f16", "vol_small")
+    volume = torch.kron(small, torch.ones([config["vol"] // n for n in small.shape]))[None, None]
+    enlarged = torch.nn.functional.interpolate(volume, [config["up"]] * 3, mode="trilinear", align_corners=False)
+    patches, sampled = encoder.patch_embed(enlarged[0].movedim(0, 1).expand(-1, 3, -1, -1)), stored["after_patch_embed_sub"]
+    steps = [slice(None, None, ours // theirs) for ours, theirs in zip(patches.shape, sampled.shape)]
+    near(patches[tuple(steps)], sampled, "patches of slices")
+
+    x = encoder.placed(encoder.tokens(volume))
+    found = {"after_pos": x, "adapter0_out": x + encoder.blocks[0].adapter(x)}
+    for kind, modules in (("block", encoder.blocks), ("feat", encoder.neck_3d)):
+        for i, module in enumerate(modules):
+            module.register_forward_hook(lambda _, given, out, name=f"{kind}{i}": found.__setitem__(name, out))
+    model.prompt_encoders[-1].register_forward_hook(lambda _, given, out: found.__setitem__("prompt_out", out))
+    logits = model(volume, torch.from_numpy(stored["points"])[..., [0, 2, 1]])  # theirs are (slice, column, row)
+    found["logits_hwd"] = logits.movedim(2, -1)
+    places = {match[1]: match for match in (re.fullmatch(r"(\w+?)_stride(\d+)(?:_off(\d+))?", name) for name in stored) if match}
+    assert set(places) == set(found)
+    for name, match in places.items():
+        at = (slice(int(match[3] or 0), None, int(match[2])),) * 3
+        tokens = name.startswith(("after", "adapter", "block"))  # channels come last
+        near(found[name][:, *at] if tokens else found[name][..., *at], stored[match[0]], name)
+    assert list(found["logits_hwd"].shape) == stored["logits_shape_hwd"].tolist()
+    assert abs(float(logits.mean()) - float(stored["logits_dhw_mean"])) <= 2e-5
+    bits = np.packbits((logits.softmax(1)[0, 1] > 0.5).numpy()) ^ stored["prob1_packbits_dhw"]
+    assert np.unpackbits(bits).sum() <= 2  # voxels whose probability is one half but for rounding
+
+
+def test_sam3d_adapter_published_size():
+    with torch.device("meta"):
+        model = hub.build("sam3d_adapter")
+    assert entries(model) == manifest_of("3dsam_adapter_vit_b")
+    assert (number(model.encoder), number(model.decoder)) == (104_056_588, 7_088_256)
+    assert [number(encoder) for encoder in model.prompt_encoders] == [3_164_160] * 4
+    sam3d_adapter.trainable(model)
+    assert sum(p.numel() for p in model.encoder.parameters() if p.requires_grad) == 15_209_984
+    assert all(p.requires_grad for part in (model.prompt_encoders, model.decoder) for p in part.parameters())

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from fmlab import hub
 from fmlab.errors import ModelError, PromptError
-from fmlab.interactive import ma_sam, sam_med2d
+from fmlab.interactive import ma_sam, sam3d_adapter, sam_med2d
 from fmlab.interactive.clicks import Clicks
+from fmlab.interactive.cube_attention import CubeAttention, in_cubes, shift_mask
 from fmlab.interactive.ma_sam import MaSam
 from fmlab.interactive.ma_sam_volume import averaged, predict_volume
 from fmlab.interactive.sam import Sam
+from fmlab.interactive.sam3d_adapter import Sam3DAdapter
 from fmlab.interactive.tuning import resized
 
 TINY = dict(size=32, patch=4, channels=16, depth=2, heads=2, everywhere=(1,), window=4, prompt_channels=16, decoder_heads=2,
@@ -206,3 +209,102 @@ def test_ma_sam_refuses_what_it_cannot_be():
             ma(**wrong)
     with pytest.raises(ModelError, match="vit_h"):
         ma_sam.ma_sam("huge")
+
+
+def adapter(**changes) -> Sam3DAdapter:
+    torch.manual_seed(3)
+    return Sam3DAdapter(**dict(size=12, enlarged=16, patch=4, channels=16, depth=4, heads=2, everywhere=(1, 3), window=4, cube=2,
+                               outputs=8, point_heads=2, mlp=16, head=4) | changes)
+
+
+@torch.no_grad()
+def test_shifted_cubes_are_attention_among_neighbours_alone():
+    """The same as attention in the smaller cuboids that the shift leaves, none of it around the edges."""
+    torch.manual_seed(0)
+    attention, x = CubeAttention(8, 2, 4), torch.randn(2, 4, 4, 4, 8)
+    for table in (attention.rel_pos_h, attention.rel_pos_w, attention.rel_pos_d):
+        torch.nn.init.normal_(table)
+    ours = in_cubes(attention, x, 2, 1, shift_mask(4, 2, 1))
+    tables = [table.clone() for table in (attention.rel_pos_h, attention.rel_pos_w, attention.rel_pos_d)]
+    for at in ((slice(1, 3),) * 3, (slice(0, 1),) * 3, (slice(3, 4), slice(0, 1), slice(1, 3))):
+        part = x[:, *at]
+        for table, whole, n in zip((attention.rel_pos_h, attention.rel_pos_w, attention.rel_pos_d), tables, part.shape[1:4]):
+            two = torch.nn.functional.interpolate(whole.T[None], size=3, mode="linear")[0].T  # the table of cubes of 2
+            table.data = two if n == 2 else two[1:2]
+        assert torch.allclose(attention.within(part, None), ours[:, *at], atol=1e-5)
+
+
+@torch.no_grad()
+def test_sam3d_adapter_answers_on_the_volumes_grid_and_reads_the_clicks():
+    model, volume = adapter().eval(), torch.randn(2, 1, 12, 12, 12)
+    points = torch.tensor([[[3.0, 5, 7], [2, 2, 9]], [[6, 6, 6], [1, 8, 3]]])
+    levels = model.encode(volume)
+    logits = model.decode(levels, volume, points)
+    assert logits.shape == (2, 2, 12, 12, 12) and len(levels) == 4
+    assert torch.allclose(model(volume, points.flip(1)), logits, atol=1e-5)  # their order does not matter
+    assert (model.decode(levels, volume, points[..., [0, 2, 1]]) - logits).abs().max() > 1e-6
+    alone = model(volume[1:], points[1:])
+    assert torch.allclose(alone, logits[1:], atol=1e-5)
+    for wrong in (points[:1], points[:, :0], points[..., :2]):
+        with pytest.raises(ModelError, match="Points"):
+            model.decode(levels, volume, wrong)
+    with pytest.raises(ModelError, match="crops"):
+        model(volume[..., :8], points)
+
+
+@torch.no_grad()
+def test_sam3d_adapter_takes_over_sam(plain):
+    model = adapter(channels=16, depth=4)
+    sam = Sam(**TINY | dict(depth=4, everywhere=(1, 3)))
+    for block in sam.image_encoder.blocks:
+        torch.nn.init.normal_(block.attn.rel_pos_h)
+        torch.nn.init.normal_(block.attn.rel_pos_w)
+    report = sam3d_adapter.load_sam(model, sam.state_dict())
+    ours, theirs = model.state_dict(), sam.state_dict()
+    for i in range(4):
+        tables = [theirs[f"image_encoder.blocks.{i}.attn.rel_pos_{axis}"] for axis in "hw"]
+        assert torch.equal(ours[f"encoder.blocks.{i}.attn.rel_pos_d"], sum(tables) / 2)
+    assert not [key for key in report.missing if key.startswith("encoder.") and key.endswith(("norm1.weight", "rel_pos_d"))]
+    assert {key.split(".")[0] for key in report.unexpected} == {"image_encoder", "prompt_encoder", "mask_decoder"}
+    assert {".".join(key.split(".")[:2]) for key in report.unexpected if key.startswith("image")} == {"image_encoder.neck"}
+    flat = torch.randn(1, 1, 1, 16, 16).expand(-1, -1, 16, -1, -1)  # all slices alike: SAM's own patches
+    model.encoder.enlarged = 16
+    patches = sam.image_encoder.patch_embed(flat[:, 0, :1].expand(-1, 3, -1, -1))
+    assert torch.allclose(model.encoder.tokens(flat), patches[:, :, :, None].expand(-1, -1, -1, 4, -1), atol=1e-5)
+    with pytest.raises(ModelError):
+        sam3d_adapter.load_sam(model, plain.state_dict())  # too few blocks
+
+
+def test_sam3d_adapter_trains_what_the_paper_trains():
+    model = adapter()
+    sam3d_adapter.trainable(model)
+    model(torch.randn(1, 1, 12, 12, 12), torch.full((1, 3, 3), 5.0)).square().mean().backward()
+    held = {name for name, p in model.named_parameters() if not p.requires_grad}
+    assert all(name.startswith("encoder.") for name in held)
+    assert {name.split(".")[-2] + "." + name.split(".")[-1] for name in held if "blocks.0" in name} == {
+        "attn.rel_pos_h", "attn.rel_pos_w", "attn.lr", "qkv.weight", "qkv.bias", "proj.weight", "proj.bias", "lin1.weight",
+        "lin1.bias", "lin2.weight", "lin2.bias"}
+    assert model.encoder.slice_embed.weight.grad.abs().max() > 0 and model.encoder.blocks[0].adapter.conv.weight.grad is not None
+
+
+def test_sam3d_adapter_reads_the_released_form():
+    model = adapter()
+    released = {"encoder_dict": model.encoder.state_dict(), "decoder_dict": model.decoder.state_dict(),
+                "feature_dict": [part.state_dict() for part in model.prompt_encoders], "epoch": 3}
+    state = sam3d_adapter.from_checkpoint(released)
+    assert set(state) == set(model.state_dict())
+    with pytest.raises(ModelError, match="encoder_dict"):
+        sam3d_adapter.from_checkpoint({"model": {}})
+
+
+def test_sizes_of_the_variants_fit_the_nano_sam():
+    torch.manual_seed(0)
+    sam = hub.build("sam", size="nano").state_dict()
+    for module, name in ((sam_med2d, "sam_med2d"), (ma_sam, "ma_sam"), (sam3d_adapter, "sam3d_adapter")):
+        model = hub.build(name, size="nano")
+        report = module.load_sam(model, sam)
+        taken = ("qkv.weight", "pos_embed", "rel_pos_h", "patch_embed.proj.weight")
+        assert not [key for key in report.missing if key.endswith(taken)]
+        assert sum(p.numel() for p in model.parameters()) < 6e6
+        with pytest.raises(ModelError, match="nano"):
+            hub.build(name, size="huge")
