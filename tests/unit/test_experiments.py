@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 from importlib import import_module
 
+import numpy as np
 import pytest
 import torch
 
 from data_scripts import run_claims
-from fmlab import hub
+from fmlab import hub, inference
 from fmlab.incontext import nano
+from fmlab.interactive import nano as interactive_nano
+from fmlab.interactive.sam import Sam
 from fmlab.lessons import claims
-from fmlab.lessons.experiments import c05, c06, c07
+from fmlab.lessons.experiments import c05, c06, c07, c08, c20
+from fmlab.vocabulary import ID
+from fmlab.volume import Volume
 
 TINY = c05.Setting(steps=2, bodies=1, held_out=1, spacing=12.0, side=16)
 
@@ -137,6 +142,124 @@ def test_the_cost_of_iris_does_not_grow_with_its_references(small_bodies):
     (universeg_1, iris_1, *_), (universeg_2, iris_2, *_) = flops
     assert iris_1 == iris_2
     assert universeg_1 < universeg_2
+
+
+# ---- C08: clicks, with the truth and without
+
+@pytest.fixture
+def clicked_bodies(monkeypatch):
+    """Two people with a liver and an aorta in a few slices, and models with random weights."""
+    def bodies(counts, spacing, first_seed):
+        return [blocks(name) for name, count in counts.items() for _ in range(count)]
+
+    torch.manual_seed(0)
+    model = Sam(size=64, patch=8, channels=32, depth=1, heads=2, everywhere=(0,), window=4, prompt_channels=32, decoder_heads=2,
+                mlp=32, hidden=32).eval()
+    monkeypatch.setattr(interactive_nano, "bodies", bodies)
+    monkeypatch.setattr(hub, "load", lambda name, label: model)
+    return model
+
+
+def blocks(name):
+    """A liver of 16 x 12 x 3 voxels, an aorta of two pieces in each of two slices, noise."""
+    labels = torch.zeros(1, 40, 32, 5, dtype=torch.uint8)
+    labels[:, 4:20, 6:18, 1:4] = ID["liver"]
+    labels[:, 24:28, 8:12, :2], labels[:, 32:36, 20:24, :2] = ID["aorta"], ID["aorta"]
+    image = torch.from_numpy(np.random.default_rng(len(name)).normal(40, 30, labels.shape)).float() + 100 * (labels > 0)
+    return Volume(image, np.eye(4), labels=labels, name=f"body {name}")
+
+
+def test_c08_clicks_without_truth_lie_where_the_answer_is_and_say_what_is_there():
+    truth, answer = np.zeros((2, 30, 30), bool)
+    truth[5:20, 5:20], answer[8:26, 8:26] = True, True
+    outline, inside = np.zeros((30, 30), bool), np.zeros((30, 30), bool)
+    outline[6:28, 6:28], inside[12:22, 12:22] = True, True
+    outline[10:24, 10:24] = False
+    for way, allowed in ((c08.on_the_outline, outline), (c08.in_its_own_middle, inside)):
+        places = [way(answer, truth, np.random.default_rng(seed)) for seed in range(60)]
+        for (x, y), label in ((click.points[0].int().tolist(), int(click.labels)) for click in places):
+            assert allowed[y, x] and label == truth[y, x]
+        assert len({tuple(click.points[0].tolist()) for click in places}) > 20
+        assert {int(click.labels) for click in places} == {0, 1}
+        first = way(np.zeros_like(truth), truth, np.random.default_rng(0))
+        assert first.points.tolist() == [[12.0, 12.0]] and first.labels.tolist() == [1]
+
+
+def c08_curves(informed, outline, middle):
+    return dict(zip(c08.WAYS, map(np.array, (informed, outline, middle))))
+
+
+def test_c08_is_as_good_as_the_smallest_of_its_three_differences():
+    found = {"a": [c08_curves([0.4, 0.7, 0.8, 0.9], [0.4, 0.5, 0.6, 0.6], [0.4] * 4)],
+             "b": [c08_curves([0.5, 0.6, 0.7, 0.8], [0.5] * 4, [0.5, 0.5, 0.6, 0.7]),
+                   c08_curves([0.5, 0.6, 0.7, 0.8], [0.5] * 4, [0.5, 0.5, 0.6, 0.7])]}
+    effects, means = c08.differences(found)
+    assert effects == {"a": pytest.approx(0.2), "b": pytest.approx(0.0)}
+    assert means == pytest.approx([0.4, 0.1, 0.2])
+
+
+def test_c08_runs_from_end_to_end(clicked_bodies, tmp_path):
+    run = c08.run(2, c08.Setting(people=1, clicks=3, least=20), command="a test")
+    assert run.claim == "C08" and set(run.values) == {f"body {name}" for name in "ABCD"}
+    assert run.details["objects"] == 4  # the liver; each piece of the aorta is too small
+    assert set(run.details["mean"]) == set(c08.WAYS) and set(run.details["differences"]) == set(c08.DIFFERENCES)
+    first = {curve[0] for curve in run.details["mean"].values()}
+    assert len(first) == 1  # the first click is the same
+    claims.record(run, tmp_path)
+
+
+# ---- C20: clicks until a model without prompts is reached
+
+def test_c20_counts_rounds_until_the_goal():
+    dices = np.array([0.3, 0.5, 0.6, 0.55])
+    assert [c20.needed(dices, goal) for goal in (0.2, 0.5, 0.55, 0.9)] == [1, 2, 3, 4]
+
+
+def test_c20_pieces_are_connected_and_crumbs_are_left_out():
+    body = blocks("A")
+    masks, owners = c20.pieces(body, ("liver", "aorta"), 1, 4)
+    assert owners == [0, 1, 1] and [int(mask.sum()) for mask in masks] == [192, 16, 16]
+    assert c20.pieces(body, ("liver", "aorta"), 1, 17)[1] == [0]
+    assert c20.pieces(body, ("liver", "aorta"), 4, 4)[1] == []
+
+
+def test_c20_dice_in_3d_of_pieces_put_together(clicked_bodies, monkeypatch):
+    """With a model that is right at once, up to the first piece of each slice, of which it finds nothing in round one."""
+    def answers(predictor, image, truth, rounds, rng):
+        assert image.shape == truth.shape[1:] == (40, 40)
+        for number in range(rounds):
+            yield truth & (np.arange(len(truth)) > 0)[:, None, None] if number == 0 else truth
+
+    monkeypatch.setattr(c20, "answers", answers)
+    after = c20.clicked(clicked_bodies, blocks("A"), ("liver", "aorta"), 2, 0)
+    assert after.objects.tolist() == [3, 4]
+    assert after.dices[1].tolist() == [1.0, 1.0]
+    assert after.dices[0].tolist() == [0.0, pytest.approx(2 * 48 / (48 + 64))]  # slice 0 has no liver: a piece of aorta is missed
+
+
+def test_c20_answers_are_those_of_the_predictor(clicked_bodies):
+    from fmlab.interactive.predictor import SamPredictor
+    from fmlab.interactive.prompts import Prompts
+
+    body = blocks("A")
+    predictor, rng = SamPredictor(clicked_bodies), np.random.default_rng(5)
+    picture, masks = c20.squared(c20.grey(body, "axial", 1)), c20.squared(c20.pieces(body, ("liver", "aorta"), 1, 4)[0])
+    first = next(c20.answers(predictor, picture, masks, 1, rng))
+    rng = np.random.default_rng(5)
+    for mask, answer in zip(masks, first):
+        click = c20.worst(np.zeros_like(mask), mask, rng)
+        alone = predictor.predict(Prompts(click.points, click.labels)).mask.numpy()
+        assert (alone != answer).mean() < 0.03  # resized at once or in two steps: only edges differ
+
+
+def test_c20_runs_from_end_to_end(clicked_bodies, monkeypatch, tmp_path):
+    monkeypatch.setattr(inference, "segment", lambda model, volume: volume)  # a model without prompts that is always right
+    run = c20.run(1, c20.Setting(people=1, rounds=2, structures=("liver", "aorta", "spleen")), command="a test")
+    assert run.claim == "C20" and len(run.values) == 4
+    for name, scan in run.details["scans"].items():
+        assert scan["without prompts"] == 1.0 and not scan["reached"] and scan["structures"] == 2 and scan["clicks a round"] == 7
+        assert run.values[name] == 2 * 7 / 2  # a lower bound: all clicks that were made, for each structure
+    claims.record(run, tmp_path)
 
 
 # ---- the script that records

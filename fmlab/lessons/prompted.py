@@ -1,0 +1,50 @@
+"""For lessons on promptable models: pictures with the clicks and boxes that a model was given, and what it made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fmlab.interactive.clicks import centre_of_largest_error
+from fmlab.interactive.prompts import Prompts
+from fmlab.viewer import row
+from fmlab.viewer.scene import OKABE_ITO
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+POSITIVE, NEGATIVE = "#009E73", "#D55E00"  # Okabe and Ito's green and vermilion
+
+
+def pointed_at(mask: np.ndarray) -> Prompts:
+    """One positive click in the middle of a mask (H, W). Raises PromptError for an empty one."""
+    return Prompts.of(2).add(centre_of_largest_error(np.zeros_like(mask), mask))
+
+
+def prompted(images: Sequence[np.ndarray], found: Sequence, prompts: Sequence[Prompts | None], truth: Sequence | None = None,
+             titles: Sequence[str] = (), inches: float = 2.4, sides: str = "LR") -> Figure:
+    """``viewer.row`` of pictures (H, W) uint8 with each one's prompts: + a positive click, x a negative one, a dotted box."""
+    fig = row([image / 255 for image in images], found, truth, titles, inches, sides)
+    for ax, told in zip(fig.axes, prompts):
+        for label, mark, colour in ((1, "P", POSITIVE), (0, "X", NEGATIVE)):
+            places = told.points[told.labels == label] if told is not None else np.zeros((0, 2))
+            ax.plot(*places.T, mark, color=colour, markersize=8, markeredgecolor="white", linestyle="none")
+        if told is not None and told.box is not None:
+            x0, y0, x1, y1 = told.box.tolist()
+            ax.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], ":", color=POSITIVE, linewidth=1.5)
+    return fig
+
+
+def coloured(image: np.ndarray, labels: np.ndarray, inches: float = 4.0) -> Figure:
+    """A picture (H, W) uint8, and beside it the same with a colour and an outline for each number of labels (H, W) above 0."""
+    fig = row([image / 255] * 2, inches=inches)
+    numbers = [number for number in np.unique(labels) if number]
+    paint = np.zeros((*labels.shape, 4))
+    for number in numbers:
+        paint[labels == number] = (*(np.array(OKABE_ITO[number % len(OKABE_ITO)]) / 255), 0.55)
+    fig.axes[1].imshow(paint)
+    for number in numbers:
+        fig.axes[1].contour(labels == number, [0.5], colors="white", linewidths=0.6)
+    return fig
