@@ -16,7 +16,6 @@ from fmlab.hub import data
 from fmlab.interactive import nano
 from fmlab.interactive.boxes import tight_box
 from fmlab.interactive.clicking import AskSam, AskVolume, Policy, at_random, box_dice, dice_after, in_the_middle
-from fmlab.interactive.large_volumes import LargeVolume
 from fmlab.interactive.pictures import Scene, grey, scene
 from fmlab.interactive.predictor import SamPredictor
 from fmlab.interactive.slices import largest_object, upright
@@ -63,7 +62,7 @@ def volumes_row(model: nn.Module, asked: Iterable[Asked]) -> Row | None:
     """Dice of a ``SamMed3D`` on whole volumes, on their own grid; the intervals draw volumes again. None where there are none."""
     middle, random, people = [], [], []
     for volume, masks in asked:
-        large = LargeVolume(model, volume, nano.COARSE, fill=-1000.0 if volume.modality == "CT" else 0.0)
+        large = nano.clickable(model, volume)
         for truth in masks:
             middle.append(after(AskVolume(large), truth, in_the_middle, len(middle)))
             random.append(after(AskVolume(large), truth, at_random, len(random)))

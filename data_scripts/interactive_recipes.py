@@ -34,7 +34,7 @@ def sam_textures(plan: Plan) -> Path:
 
 def sam_med3d(plan: Plan) -> Path:
     """SAM-Med3D, nano, on cubes of bodies."""
-    return trained(plan, "sam_med3d", sam_med3d_loss, nano.cubes())
+    return trained(plan, "sam_med3d", sam_med3d_loss, nano.cubes(objects=6))
 
 
 def trained(plan: Plan, name: str, loss: Callable, data: Dataset) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,20 +32,27 @@ class _Scan:
     step: float
 
 
+def z_scored(image: Tensor) -> Tensor:
+    """HU as SAM-Med3D takes them."""
+    return z_normalised(image.clamp(*CT_RANGE))
+
+
 class Cubes(Dataset):
     """Endless cubes for ``training.train``; item n is another one at each call, about each structure as often as another.
 
     cohort: labelled CTs. structures: those that may be pointed at; a part counts as part of its whole. side: voxels of
-    ``spacing`` mm. objects: of a cube, the structure in its middle and others; some come twice where there are fewer.
+    ``spacing`` mm. objects: of a cube, the structure in its middle and others; some come twice where there are fewer. values:
+    what makes the network's input of HU; by default clamped and z-scored as SAM-Med3D's.
 
-    Items: image (1, side, side, side) float32, clamped and z-scored as SAM-Med3D's, masks (objects, side, side, side) uint8,
-    names. Random numbers come from torch's global generator, which ``train`` seeds for every draw. Raises DataError for a scan
-    without labels.
+    Items: image (1, side, side, side) float32, masks (objects, side, side, side) uint8, names. Random numbers come from torch's
+    global generator, which ``train`` seeds for every draw. Raises DataError for a scan without labels.
     """
 
     def __init__(self, cohort: Iterable[Volume], structures: Sequence[str], side: int = 32, spacing: float = 6.0,
-                 objects: int = 4, ranges: randomise.Ranges = RANGES, length: int = 1000):
+                 objects: int = 4, ranges: randomise.Ranges = RANGES, values: Callable[[Tensor], Tensor] = z_scored,
+                 length: int = 1000):
         self.side, self.objects, self.ranges, self.length, self.structures = side, objects, ranges, length, tuple(structures)
+        self.values = values
         self.table = torch.zeros(256, len(structures), dtype=torch.bool)
         for k, name in enumerate(structures):
             self.table[list(region(name)), k] = True
@@ -66,7 +73,7 @@ class Cubes(Dataset):
             image, labels = self._cut(scan, about, rng)
             masks, names = self._objects(labels, about, rng)
             if names:
-                return {"image": z_normalised(image.clamp(*CT_RANGE))[None], "masks": masks, "names": "; ".join(names)}
+                return {"image": self.values(image)[None], "masks": masks, "names": "; ".join(names)}
 
     def _cut(self, scan: _Scan, about: str, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """HU and labels (side, side, side) about a place near the structure's middle."""
