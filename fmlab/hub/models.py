@@ -53,6 +53,9 @@ register(
     "sam", "fmlab.interactive.sam:sam",
     "dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth, sam_vit_l_0b3195.pth, sam_vit_h_4b8939.pth (Apache-2.0)")
 register(
+    "medsam", "fmlab.interactive.medsam:medsam",
+    "drive.google.com, medsam_vit_b.pth, file 1UAmWL88roYR7wKlnApw5Bcuzf2iQgk6_ (code Apache-2.0; none stated for weights)")
+register(
     "ma_sam", "fmlab.interactive.ma_sam:ma_sam",
     "drive.google.com, BTCV: file 1zBaDHkkH9FbPC2S8vl6cwUqy5nrxPmtu, prostate: folder 1KqbGtSp6I6M7Au4qT8cUMBFob6GMGHFi; trained "
     "parts only, on top of SAM's vit_h (code Apache-2.0; none stated for weights)")

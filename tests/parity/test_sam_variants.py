@@ -13,7 +13,7 @@ from parity_files import arrays, metadata, parity_cases
 from torch import Tensor, nn
 
 from fmlab import hub
-from fmlab.interactive import ma_sam, sam3d_adapter, sam_med2d
+from fmlab.interactive import ma_sam, medsam, sam3d_adapter, sam_med2d
 from fmlab.interactive.mask_prompts import best_logits
 from fmlab.interactive.sam import Sam
 
@@ -179,3 +179,11 @@ def test_sam3d_adapter_published_size():
     sam3d_adapter.trainable(model)
     assert sum(p.numel() for p in model.encoder.parameters() if p.requires_grad) == 15_209_984
     assert all(p.requires_grad for part in (model.prompt_encoders, model.decoder) for p in part.parameters())
+
+
+def test_medsam_published_size():
+    with torch.device("meta"):
+        model = hub.build("medsam")
+    assert entries(model) == manifest_of("sam_vit_b")
+    assert number(model) == 93_735_472
+    assert sum(p.numel() for p in medsam.trainable(model)) == 93_729_252

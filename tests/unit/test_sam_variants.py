@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,9 @@ from fmlab.interactive.clicks import Clicks
 from fmlab.interactive.cube_attention import CubeAttention, in_cubes, shift_mask
 from fmlab.interactive.ma_sam import MaSam
 from fmlab.interactive.ma_sam_volume import averaged, predict_volume
+from fmlab.interactive.medsam import MedSamPredictor
+from fmlab.interactive.preprocess_medsam import preprocess
+from fmlab.interactive.prompts import Prompts
 from fmlab.interactive.sam import Sam
 from fmlab.interactive.sam3d_adapter import Sam3DAdapter
 from fmlab.interactive.tuning import resized
@@ -308,3 +313,33 @@ def test_sizes_of_the_variants_fit_the_nano_sam():
         assert sum(p.numel() for p in model.parameters()) < 6e6
         with pytest.raises(ModelError, match="nano"):
             hub.build(name, size="huge")
+
+
+@torch.no_grad()
+def test_medsam_answers_a_box_by_resized_probabilities(plain):
+    rng = np.random.default_rng(0)
+    image, box = rng.integers(0, 256, (40, 60), dtype=np.uint8), torch.tensor([9.0, 12, 33, 30])
+    predictor, asked = MedSamPredictor(plain), []
+    with pytest.raises(ModelError, match="set_image"):
+        predictor.probabilities(box[None])
+    plain.image_encoder.register_forward_hook(lambda *_: asked.append(1))
+    predictor.set_image(image)
+    found = predictor.predict(replace(Prompts.of(2), box=box))
+
+    features = plain.image_encoder(preprocess(image, 32)[0])
+    low, _ = plain.decode(features, boxes=box[None] * torch.tensor([32 / 60, 32 / 40, 32 / 60, 32 / 40]), multimask=False)
+    literal = torch.nn.functional.interpolate(low.sigmoid(), (40, 60), mode="bilinear")[0, 0]
+    assert torch.equal(found.mask, literal > 0.5) and found.mask.any() and not found.mask.all()
+    assert torch.allclose(found.logits.sigmoid()[0], literal, atol=1e-5)
+    assert found.low.shape == (1, 32, 32) and found.iou.shape == (1,)
+    other = torch.tensor([0.0, 0, 59, 39])
+    both = predictor.probabilities(torch.stack([other, box]))
+    assert torch.allclose(both[1], literal, atol=1e-6) and (both[0] - both[1]).abs().max() > 1e-3
+    assert len(asked) == 2  # once for the predictor, once here
+
+    for wrong in (Prompts.of(2), Prompts.of(2).click((5, 5)), replace(Prompts.of(2).click((5, 5)), box=box),
+                  replace(Prompts.of(2), box=torch.tensor([70.0, 50, 80, 60]))):
+        with pytest.raises(PromptError):
+            predictor.predict(wrong)
+    with pytest.raises(ModelError, match="slice by slice"):
+        predictor.set_image(np.zeros((3, 40, 60, 1)))
