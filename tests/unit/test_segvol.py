@@ -194,6 +194,12 @@ def test_the_close_look_is_finer_than_the_glance():
     assert len(closer) > 8 and all(max(b[:3]) >= 0 and b[3] <= 3 and b[4] <= 7 and b[5] <= 7 for b in closer)
 
 
+def test_a_window_in_which_nothing_was_asked_outvotes_nobody():
+    image = picture((4, 96, 8), (slice(0, 4), slice(23, 49), slice(0, 8)))  # the glance sees 24 to 47
+    box = Prompts(torch.zeros(0, 3), [], box=[0, 23, 0, 3, 48, 7])
+    assert torch.equal(zoom_out_zoom_in(Bright(), image, box) > 0, image > 0)  # 23 also lies in the window 16 to 23
+
+
 def test_one_window_gets_the_person_s_own_box():
     net, own = Bright((8, 16, 16)), torch.tensor([5.0, 8, 8, 7, 14, 12])
     image = picture((12, 24, 24), (slice(5, 8), slice(8, 15), slice(8, 13)))
