@@ -7,18 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
 from fmlab import cohorts
-from fmlab.errors import DataError
-from fmlab.hub import data
 from fmlab.interactive import nano
 from fmlab.interactive.boxes import tight_box
 from fmlab.interactive.clicking import AskSam, AskVolume, Policy, at_random, box_dice, dice_after, in_the_middle
-from fmlab.interactive.pictures import Scene, grey, scene
+from fmlab.interactive.pictures import Scene
 from fmlab.interactive.predictor import SamPredictor
-from fmlab.interactive.slices import largest_object, upright
+from fmlab.interactive.scenes import body_scenes, if_there, real_scenes, tumour
 from fmlab.metrics.bootstrap import Estimate, estimates
 from fmlab.volume import Volume
 
@@ -26,7 +23,7 @@ CLICKS = (1, 3, 5, 10)
 UNSEEN_SEED = 7000  # people whom no training, seeds 0 and on, saw
 SEEN = ("liver", "spleen", "pancreas", "stomach", "aorta", "urinary_bladder", "lung_left", "heart", "iliopsoas_left",
         "femur_left", "hip_right", "colon")
-LEAST_PIXELS, LEAST_VOXELS = 40, 24
+LEAST_VOXELS = 24
 Asked = tuple[Volume, list[np.ndarray]]  # a volume, and what is clicked on in it
 
 
@@ -76,79 +73,18 @@ def after(ask: Callable, truth: np.ndarray, policy: Policy, seed: int) -> list[f
     return [float(dices[count - 1]) for count in CLICKS]
 
 
-def body_scenes(volumes: Iterable[Volume], structures: tuple[str, ...]) -> list[Scene]:
-    """The largest axial object of each structure that a body shows in enough pixels."""
-    found = [scene(volume, name) for volume in volumes for name in structures if bool(volume.mask(name).any())]
-    return [one for one in found if one.mask.sum() >= LEAST_PIXELS]
-
-
-def real_scenes() -> dict[str, list[Scene]]:
-    """Objects on the real material that is in the cache; groups whose files are missing are left out."""
-    groups = {"real CT": lambda: scan_scenes("totalsegmentator-ct"), "real MR": lambda: scan_scenes("totalsegmentator-mr"),
-              "CT slices (PNG)": png_scenes, "brain tumour, MR": tumour_scenes, "lung X-rays": xray_scenes}
-    return {name: scenes for name, make in groups.items() if (scenes := _if_there(make))}
-
-
 def real_volumes() -> dict[str, list[Asked]]:
     """The same in 3-D."""
     groups = {"real CT": lambda: [drawn_on(cohorts.load("totalsegmentator-ct", confirm=False))],
               "real MR": lambda: [drawn_on(cohorts.load("totalsegmentator-mr", confirm=False))],
-              "brain tumour, MR": lambda: [tumour()]}
-    return {name: asked for name, make in groups.items() if (asked := _if_there(make))}
+              "brain tumour, MR": lambda: [asked_tumour()]}
+    return {name: asked for name, make in groups.items() if (asked := if_there(make))}
 
 
 def drawn_on(volume: Volume, structures: tuple[str, ...] = ()) -> Asked:
     """The masks of these structures, by default of all that are drawn, where they have voxels enough."""
     masks = [volume.mask(name).numpy() for name in structures or tuple(volume.structures)]
     return volume, [mask for mask in masks if mask.sum() >= LEAST_VOXELS]
-
-
-def tumour() -> Asked:
-    """The brain MR and its tumour."""
-    scan = cohorts.load("pyradiomics-brain", confirm=False)
-    mask = Volume.read(scan.info["mask"], modality="other").image[0] > 0
-    return scan, [mask.numpy()]
-
-
-def scan_scenes(name: str) -> list[Scene]:
-    """The largest axial object of everything that is drawn on a scan."""
-    scan = cohorts.load(name, confirm=False)
-    return body_scenes([scan], tuple(scan.structures))
-
-
-def tumour_scenes() -> list[Scene]:
-    """The brain tumour in the five slices that show most of it."""
-    scan, (mask,) = tumour()
-    best = np.argsort(-mask.sum((0, 1)))[:5]
-    return [Scene(grey(scan, "axial", int(i)), largest_object(upright(mask[:, :, i])), "tumour", scan.name) for i in best]
-
-
-def png_scenes() -> list[Scene]:
-    """SAM-Med2D's two slices, each structure's largest piece."""
-    data.fetch("sam-med2d-slices", confirm=False)
-    masks = data.paths("sam-med2d-slices", "mask")
-    return [_file_scene(picture, mask, mask.stem, picture.stem) for picture in data.paths("sam-med2d-slices", "image")
-            for mask in masks if mask.stem.startswith(picture.stem)]
-
-
-def xray_scenes() -> list[Scene]:
-    """One lung of each X-ray."""
-    data.fetch("lung-xray", confirm=False)
-    pairs = zip(data.paths("lung-xray", "image"), data.paths("lung-xray", "mask"))
-    return [_file_scene(image, mask, "lung", image.stem) for image, mask in pairs]
-
-
-def _file_scene(picture, mask, name: str, person: str) -> Scene:
-    image = np.asarray(Image.open(picture).convert("L"))
-    drawn = np.asarray(Image.open(mask).convert("L").resize(image.shape[::-1], Image.Resampling.NEAREST)) > 127
-    return Scene(image, largest_object(drawn), name, person)
-
-
-def _if_there(make: Callable[[], list]) -> list:
-    try:
-        return make()
-    except DataError:  # not in the cache, and nobody to ask for a download
-        return []
 
 
 def _row(middle: list, random: list, boxes: list | None, people: list[str]) -> Row | None:
@@ -167,6 +103,12 @@ def _estimates(values: list[list[float]], people: list[str]) -> list[Estimate]:
         totals, counts = (np.bincount(rows, weights=w, minlength=len(names))[:, None] for w in (column, np.ones(len(rows))))
         found.append(estimates(totals, counts)[1])
     return found
+
+
+def asked_tumour() -> Asked:
+    """The brain MR and its tumour."""
+    scan, mask = tumour()
+    return scan, [mask]
 
 
 def evaluate_slices(model: nn.Module, number: int = 3) -> Mapping[str, Row]:
