@@ -1,0 +1,96 @@
+"""How a promptable model of volumes is judged: the traps of lesson 10, as functions to be tried.
+
+    cut_about(volume, mask)              the published examination: a cube about the ground truth, and nothing else
+    edits(found, truth)                  what is left of a mask after "largest component", honest and not
+    ask_volume(model, volume)            the model behind a canvas, for somebody who clicks herself
+    through(volume, masks, truth, ...)   axial slices through a structure, with its clicks
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+from torch import Tensor, nn
+
+from fmlab import metrics
+from fmlab.interactive import nano
+from fmlab.interactive.clicking import AskVolume
+from fmlab.interactive.clicks import foreground
+from fmlab.interactive.pictures import grey
+from fmlab.interactive.prompts import Prompts
+from fmlab.interactive.slices import largest_object, upright
+from fmlab.lessons.prompted import prompted
+from fmlab.lessons.slice_by_slice import spread
+from fmlab.viewer.prompts import Answer, Request
+from fmlab.volume import Volume
+from fmlab.windows import SOFT_TISSUE, Window
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def cut_about(volume: Volume, mask: np.ndarray | Tensor, mm: float = nano.SIDE * nano.COARSE) -> tuple[tuple[slice, ...], Volume]:
+    """Where a cube of ``mm`` about the middle of a mask's bounding box lies, and the volume there; less where the scan ends.
+
+    Nobody who does not have the ground truth can cut it. PromptError for an empty mask.
+    """
+    box = ndimage.find_objects(foreground(mask).astype(np.uint8))[0]
+    here = []
+    for side, size, spacing in zip(box, volume.shape, volume.spacing):
+        voxels = round(mm / spacing)
+        start = int(np.floor((side.start + side.stop - voxels) / 2))
+        here.append(slice(max(0, start), min(size, start + voxels)))
+    return tuple(here), volume.crop([s.start for s in here], [s.stop for s in here])
+
+
+def edits(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Dice of a mask as it is, its largest piece, the piece that fits the truth best, and the better of the first two."""
+    as_is, largest = metrics.dice(found, truth), metrics.dice(largest_object(found), truth)
+    return {"as it is": as_is, "largest piece": largest, "piece that fits best": metrics.dice(best_piece(found, truth), truth),
+            "edited where it helps": max(as_is, largest)}
+
+
+def best_piece(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """The connected piece of a mask that shares most voxels with the truth: a choice that only the truth can make."""
+    pieces, count = ndimage.label(found)
+    shared = np.bincount(pieces[np.asarray(truth, dtype=bool)], minlength=count + 1)
+    shared[0] = 0
+    return pieces == shared.argmax() if shared.any() else np.zeros_like(found)
+
+
+def ask_volume(model: nn.Module, volume: Volume) -> Callable[[Request], Answer]:
+    """``ask`` for a ``Canvas`` of scope "volume": all clicks so far to a mask in 3-D; nothing before the first positive one."""
+    ask = AskVolume(nano.clickable(model, volume))
+
+    def answer(request: Request) -> Answer:
+        if not (request.labels == 1).any():
+            return Answer(np.zeros(request.image.shape, dtype=bool))
+        return Answer(ask(Prompts(request.points, request.labels)))
+
+    return answer
+
+
+def through(volume: Volume, found: np.ndarray | None, truth: np.ndarray, prompts: Prompts, titles: tuple[str, ...] = (),
+            count: int = 5, window: Window = SOFT_TISSUE, inches: float = 2.4) -> Figure:
+    """Axial slices through a structure, from its feet to its head, the mask solid and the truth dashed, and each slice's clicks.
+
+    The first click's slice is among them: the nearest of the others makes place for it.
+    """
+    shown = spread(np.flatnonzero(np.asarray(truth).any((0, 1))), count)
+    clicked = int(prompts.points[0, 2].round()) if len(prompts.points) else int(shown[0])
+    shown[np.abs(shown - clicked).argmin()] = clicked
+    pictures = [grey(volume, "axial", int(k), window) for k in shown]
+    flat = [_on_slice(prompts, int(k), pictures[0].shape[0]) for k in shown]
+    masks = [None if mask is None else [upright(np.asarray(mask)[:, :, k]) for k in shown] for mask in (found, truth)]
+    return prompted(pictures, masks[0], flat, masks[1], titles, inches)
+
+
+def _on_slice(prompts: Prompts, index: int, rows: int) -> Prompts:
+    """The clicks of an axial slice, as (x, y) on its upright picture."""
+    here = (prompts.points[:, 2].round() == index).numpy()
+    points = prompts.points[here][:, :2].clone()
+    points[:, 1] = rows - 1 - points[:, 1]
+    return Prompts(points, prompts.labels[here])
