@@ -18,11 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fmlab import metrics
 from fmlab.errors import PromptWarning
 from fmlab.interactive.pictures import grey
 from fmlab.interactive.predictor import Masks, SamPredictor
 from fmlab.interactive.preprocessing import Frame
 from fmlab.interactive.prompts import Prompts
+from fmlab.viewer.canvas import Canvas
+from fmlab.viewer.planes import plane_named
 from fmlab.viewer.prompts import Answer, Request
 from fmlab.volume import Volume
 from fmlab.windows import SOFT_TISSUE, Window
@@ -75,3 +78,23 @@ def told_one_by_one(predictor: SamPredictor, image: Encoded, points: np.ndarray,
             found = predictor.predict(prompts, image.low.get(key[:-1]))
         image.low[key] = found.low[found.best]
     return found
+
+
+def marks(canvas: Canvas, truth: Volume) -> str:
+    """How good an annotation is: for each class Dice on the slices that were prompted, against the labels of a volume.
+
+    The classes that the volume does not show, or of which nothing was prompted, are named as such.
+    """
+    lines = []
+    for name in canvas.classes:
+        done = {key: layer for key, layer in canvas.annotation.layers.items() if key.name == name and layer.prompts}
+        found, drawn = canvas.mask(name), truth.mask(name).numpy()
+        if not done or not drawn.any():
+            lines.append(f"{name}: {'not drawn in the reference' if done else 'no prompts yet'}")
+            continue
+        flat = [np.concatenate([mask.take(key.index, plane_named(key.axis).axis).ravel() for key in done])
+                for mask in (found, drawn)]
+        prompts = sum(layer.prompts for layer in done.values())
+        lines.append(f"{name}: Dice {metrics.dice(flat[0][None], flat[1][None]):.2f} on {len(done)} "
+                     f"slice{'s' * (len(done) != 1)}, {prompts} prompt{'s' * (prompts != 1)}")
+    return "\n".join(lines)

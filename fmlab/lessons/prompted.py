@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from torch import Tensor
 
+from fmlab import metrics
+from fmlab.errors import PromptWarning
 from fmlab.interactive.clicks import centre_of_largest_error
+from fmlab.interactive.pictures import Scene
+from fmlab.interactive.predictor import Masks, SamPredictor
 from fmlab.interactive.prompts import Prompts
 from fmlab.viewer import row
 from fmlab.viewer.scene import OKABE_ITO
@@ -21,6 +27,29 @@ POSITIVE, NEGATIVE = "#009E73", "#D55E00"  # Okabe and Ito's green and vermilion
 def pointed_at(mask: np.ndarray) -> Prompts:
     """One positive click in the middle of a mask (H, W). Raises PromptError for an empty one."""
     return Prompts.of(2).add(centre_of_largest_error(np.zeros_like(mask), mask))
+
+
+class Step(NamedTuple):
+    """What came of some clicks: the mask (H, W) bool, the clicks, Dice."""
+
+    mask: Tensor
+    prompts: Prompts
+    dice: float
+
+
+def corrected(predictor: SamPredictor, thing: Scene, number: int, again: Callable[[Masks], Tensor | None]) -> list[Step]:
+    """What came of 1, 2, ... ``number`` clicks, each in the middle of the largest error. again: what of an answer goes in with
+    the next click, a mask prompt or None."""
+    predictor.set_image(thing.image)
+    prompts, steps, told = pointed_at(thing.mask), [], None
+    for _ in range(number):
+        found = predictor.predict(prompts, told)
+        steps.append(Step(found.mask, prompts, metrics.dice(found.mask, thing.mask)))
+        told = again(found)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PromptWarning)  # nothing left to click on, or the same place again
+            prompts = prompts.add(centre_of_largest_error(found.mask, thing.mask))
+    return steps
 
 
 def prompted(images: Sequence[np.ndarray], found: Sequence, prompts: Sequence[Prompts | None], truth: Sequence | None = None,

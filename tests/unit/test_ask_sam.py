@@ -7,14 +7,16 @@ import pytest
 import torch
 
 from fmlab.interactive.clicking import AskSam
-from fmlab.interactive.pictures import grey
+from fmlab.interactive.pictures import Scene, grey
 from fmlab.interactive.predictor import SamPredictor
 from fmlab.interactive.prompts import Prompts
 from fmlab.interactive.sam import Sam
-from fmlab.lessons.ask_sam import ask_sam
-from fmlab.lessons.prompted import coloured, pointed_at, prompted
+from fmlab.lessons.ask_sam import ask_sam, marks
+from fmlab.lessons.click_curves import bill, over_clicks
+from fmlab.lessons.prompted import coloured, corrected, pointed_at, prompted
 from fmlab.lessons.where_tokens_look import where_tokens_look
-from fmlab.viewer import Canvas
+from fmlab.viewer import Answer, Canvas
+from fmlab.vocabulary import ID
 from fmlab.volume import Volume
 
 
@@ -143,3 +145,42 @@ def test_pictures_with_prompts_show_each_sign_and_the_box():
     labels = np.zeros((20, 30), int)
     labels[2:5, 2:5], labels[8:12, 8:12] = 1, 7
     assert len(coloured(picture, labels).axes[1].images) == 2
+
+
+def test_marks_are_of_the_slices_that_were_prompted(scan):
+    labels = torch.zeros(scan.image.shape, dtype=torch.uint8)
+    labels[:, 10:20, 4:14] = ID["liver"]
+    labels[:, 30:32, 4:6] = ID["aorta"]
+    drawn = Volume(scan.image, scan.affine, labels=labels)
+    half = np.zeros((24, 40), bool)
+    half[10:20, 10:15] = True  # rows run from the front: voxels j = 4 to 13 are rows 10 to 19
+    canvas = Canvas(scan, lambda request: Answer(half, 0.5), ("liver", "aorta", "spleen", "stomach"), autosave=False)
+    canvas.point(12, 12, index=1)
+    canvas.point(13, 12, index=1)
+    canvas.box((3, 4), (9, 9), index=2)
+    canvas.point(12, 12, index=1, name="spleen")
+    canvas.point(1, 1, index=0)
+    canvas.undo()  # a slice that was prompted no more
+    assert marks(canvas, drawn).splitlines() == ["liver: Dice 0.67 on 2 slices, 3 prompts", "aorta: no prompts yet",
+                                                 "spleen: not drawn in the reference", "stomach: no prompts yet"]
+
+
+def test_corrected_tells_what_it_is_to_tell(predictor):
+    picture = np.random.default_rng(1).integers(0, 255, (64, 64), dtype=np.uint8)
+    truth = np.zeros((64, 64), bool)
+    truth[10:30, 20:50] = True
+    thing, seen = Scene(picture, truth, "liver", "somebody"), []
+    steps = corrected(predictor, thing, 3, lambda found: seen.append(found) or found.low[found.best])
+    assert [len(step.prompts.points) for step in steps] == [1, 2, 3] and len(seen) == 3
+    assert steps[0].prompts.points.tolist() == pointed_at(truth).points.tolist()
+    alone = [step.dice for step in corrected(predictor, thing, 3, lambda found: None)]
+    assert alone[0] == steps[0].dice and alone[1:] != [step.dice for step in steps][1:]
+
+
+def test_curves_say_in_words_what_they_show():
+    curves = [{"here": np.array([0.2, 0.4, 0.5]), "there": np.array([0.2, 0.3, 0.3])},
+              {"here": np.array([0.4, 0.6, 0.7]), "there": np.array([0.4, 0.3, 0.5])}]
+    assert "here 0.30, 0.50, 0.60; there 0.30, 0.30, 0.40. A tight box alone: 0.80." in over_clicks(curves, 0.8).alt
+    scan = {"without prompts": 0.75, "after": [0.5, 0.8], "clicks a round": 300, "structures": 28, "slices": 90}
+    said = "a body, 90 slices and 28 structures: 0.75 without prompts, 0.50 after 300 clicks, 0.80 after 600."
+    assert said in bill({"a body": scan}).alt
