@@ -67,7 +67,7 @@ def run(seed: int, setting: Setting | None = None, command: str = "") -> claims.
     found = {person.name: of_person(sam, med3d, person, setting, 1000 * seed) for person in people}
     every = [row for rows in found.values() for row in rows.values()]
     details = {"mean": {way: np.mean([row[way] for row in every], axis=0).tolist() for way in (*WAYS, EVERY)},
-               "structures": {name: last(found, name) for name in dict.fromkeys(name for rows in found.values() for name in rows)},
+               "structures": {name: last(found, name) for name in dict.fromkeys(k for rows in found.values() for k in rows)},
                "objects": len(every), "setting": asdict(setting)}
     return claims.Run.now("C03", seed, effects(found), command=command, details=details)
 
