@@ -104,3 +104,19 @@ def look_where_it_points(model: nn.Module, gain: float = 2.0, small: float = 0.1
                     attention.q_proj.weight.mul_(gain)
                     attention.k_proj.weight.copy_(attention.q_proj.weight)
                     attention.k_proj.bias.copy_(attention.q_proj.bias)
+
+
+@torch.no_grad()
+def begin_with_masks(model: Sam | SamMed3D) -> None:
+    """Between the stages: a mask prompt begins by saying what its absence said in the first stage, whatever it holds.
+
+    The path of mask prompts is still random then. Its noise on the image's features would undo what was learned, and the model
+    would first learn not to listen.
+    """
+    encoder = model.prompt_encoder
+    absent = encoder.no_mask_embed.weight[0]
+    if isinstance(model, SamMed3D):  # whose first click comes with zeros
+        absent = encoder.mask_downscaling(model.no_mask())[0].flatten(1)[:, 0]
+    last = encoder.mask_downscaling[-1]
+    last.weight.zero_()
+    last.bias.copy_(absent)

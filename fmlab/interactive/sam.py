@@ -24,8 +24,8 @@ SIZES = {
     "vit_b": dict(channels=768, depth=12, heads=12, everywhere=(2, 5, 8, 11)),
     "vit_l": dict(channels=1024, depth=24, heads=16, everywhere=(5, 11, 17, 23)),
     "vit_h": dict(channels=1280, depth=32, heads=16, everywhere=(7, 15, 23, 31)),
-    "nano": dict(size=128, patch=8, channels=128, depth=4, heads=4, everywhere=(1, 3), window=8, prompt_channels=64, mlp=256,
-                 hidden=64),
+    "nano": dict(size=128, patch=8, channels=128, depth=4, heads=4, everywhere=(1, 3), window=8, prompt_channels=64,
+                 decoder_heads=2, mlp=256, hidden=64),
 }
 """Settings of ``Sam`` by name; the first three are published."""
 
