@@ -82,3 +82,14 @@ def squared(values: Tensor) -> Tensor:
 def stack_loss(model: MaSam, batch: dict) -> Tensor:
     """MA-SAM's own, 0.2 cross-entropy + 0.8 Dice, of a batch of stacks."""
     return losses.ma_sam(model(batch["image"]).flatten(0, 1), batch["labels"].flatten(0, 1))
+
+
+@torch.no_grad()
+def read_alone(model: MaSam, slices: Tensor, together: int = 8) -> Tensor:
+    """Labels (N, size, size) of slices (N, size, size), each of which is given S times, as its own neighbours; see
+    ``predict_volume``."""
+    found = []
+    for some in slices.to(model.FacTu.weight).split(together):
+        stacks = some[:, None].expand(-1, model.slices, -1, -1)
+        found.append(model(stacks)[:, model.slices // 2].argmax(1))
+    return torch.cat(found).to(slices.device)
