@@ -4,19 +4,20 @@
     edits(found, truth)                  what is left of a mask after "largest component", honest and not
     ask_volume(model, volume)            the model behind a canvas, for somebody who clicks herself
     through(volume, masks, truth, ...)   axial slices through a structure, with its clicks
+    patients(names)                      the real scans that are on this machine, and what is drawn on them
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 from torch import Tensor, nn
 
-from fmlab import metrics
-from fmlab.interactive import nano
+from fmlab import cohorts, metrics
+from fmlab.interactive import nano, scenes
 from fmlab.interactive.clicking import AskVolume
 from fmlab.interactive.clicks import foreground
 from fmlab.interactive.pictures import grey
@@ -59,6 +60,24 @@ def best_piece(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
     shared = np.bincount(pieces[np.asarray(truth, dtype=bool)], minlength=count + 1)
     shared[0] = 0
     return pieces == shared.argmax() if shared.any() else np.zeros_like(found)
+
+
+def patients(names: Sequence[str], least: int = 200) -> dict[str, tuple[Volume, dict[str, np.ndarray]]]:
+    """Title -> a real scan of the cache and its masks (X, Y, Z), of these names, and of the brain's tumour; {} where there is none.
+
+    least: voxels of a mask. Nothing is downloaded.
+    """
+    found = {}
+    for title, load in (("CT", lambda: _drawn("totalsegmentator-ct", names)), ("MR", lambda: _drawn("totalsegmentator-mr", names)),
+                        ("brain, MR", lambda: [(scan, {"tumour": mask}) for scan, mask in [scenes.tumour()]])):
+        for scan, masks in scenes.if_there(load):
+            found[title] = scan, {name: mask for name, mask in masks.items() if mask.sum() >= least}
+    return found
+
+
+def _drawn(scan: str, names: Sequence[str]) -> list[tuple[Volume, dict[str, np.ndarray]]]:
+    volume = cohorts.load(scan, confirm=False)
+    return [(volume, {name: volume.mask(name).numpy() for name in names if name in volume.structures})]
 
 
 def ask_volume(model: nn.Module, volume: Volume) -> Callable[[Request], Answer]:
