@@ -3,9 +3,8 @@
     seconds = boxes x box + clicks x click + slices looked at x turn + slices drawn by hand x outline
 
 No model of a person is right for all; this one is meant to be changed, by your own seconds if you have measured them. The
-defaults are of photographs, scaled by nothing: a box by its four extreme points 7 s (Papadopoulos et al. 2017,
-arXiv:1708.02750), an outline 79 s (Lin et al. 2014, arXiv:1405.0312: 22 hours for 1000 of them). A click and a turn of the wheel are
-our guesses.
+defaults are of photographs: a box by its four extreme points 7 s (Papadopoulos et al. 2017, arXiv:1708.02750), an outline 79 s
+(Lin et al. 2014, arXiv:1405.0312: 22 hours for 1000 of them). A click and a turn of the wheel are our guesses.
 """
 
 from __future__ import annotations
@@ -25,3 +24,6 @@ class Pace:
     def seconds(self, boxes: int = 0, clicks: int = 0, turns: int = 0, outlines: int = 0) -> float:
         """What these things take together."""
         return boxes * self.box + clicks * self.click + turns * self.turn + outlines * self.outline
+
+
+DEFAULT = Pace()

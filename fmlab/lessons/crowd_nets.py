@@ -1,0 +1,41 @@
+"""A net trained on labels that a crowd and SAM made, and one trained on the truth: same slices, same net, same test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from fmlab import metrics
+from fmlab.incontext.examples import Examples
+from fmlab.incontext.material import masks, picture, pictures
+from fmlab.interactive.crowd import slices_of
+from fmlab.volume import Volume
+
+SIZE = 64
+
+
+def pairs(volumes: Sequence[Volume], labels: Sequence[np.ndarray], name: str, count: int = 8, beyond: int = 2, size: int = SIZE
+          ) -> Examples:
+    """``count`` axial slices of each volume, evenly spaced over the structure and ``beyond`` slices further at both ends, with
+    the masks of ``labels`` (X, Y, Z) bool. A slice that the labels miss teaches "nothing here"."""
+    images, drawn = [], []
+    for volume, label in zip(volumes, labels):
+        there = slices_of(volume, name)
+        low, high = max(0, there[0] - beyond), min(volume.shape[2] - 1, there[-1] + beyond)
+        chosen = np.linspace(low, high, count).round().astype(int).tolist()
+        images.append(pictures(volume, "axial", chosen, size))
+        values = torch.from_numpy(label)
+        drawn += [picture(volume, values, "axial", index, size, labels=True).float()[None] for index in chosen]
+    return Examples(torch.cat(images), torch.stack(drawn))
+
+
+@torch.no_grad()
+def net_dice(net: nn.Module, volume: Volume, name: str, size: int = SIZE) -> float:
+    """Dice of all axial slices of a volume together, as pictures, against the truth."""
+    images, truth = pictures(volume, "axial", size=size), masks(volume, [name], "axial", size=size)
+    weight = next(net.parameters())
+    found = torch.cat([net(chunk.to(weight)).cpu() for chunk in images.split(32)]) > 0
+    return metrics.dice(found[:, 0], truth[:, 0] > 0)
