@@ -11,7 +11,9 @@ from torch import nn
 from fmlab import metrics
 from fmlab.incontext.examples import Examples
 from fmlab.incontext.material import masks, picture, pictures
+from fmlab.incontext.task_net import task_net
 from fmlab.interactive.crowd import slices_of
+from fmlab.settings import profile
 from fmlab.volume import Volume
 
 SIZE = 64
@@ -30,6 +32,11 @@ def pairs(volumes: Sequence[Volume], labels: Sequence[np.ndarray], name: str, co
         values = torch.from_numpy(label)
         drawn += [picture(volume, values, "axial", index, size, labels=True).float()[None] for index in chosen]
     return Examples(torch.cat(images), torch.stack(drawn))
+
+
+def trained(volumes: Sequence[Volume], labels: Sequence[np.ndarray], name: str, seed: int = 0) -> nn.Module:
+    """A small U-Net trained on ``pairs`` for the profile's time: the same start and draws whatever the labels are."""
+    return task_net(pairs(volumes, labels, name), steps=3 * profile().steps, seed=seed)
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from fmlab.interactive.crowd import Person, SliceBoxes
 from fmlab.interactive.effort import DEFAULT, Pace
 from fmlab.interactive.pictures import AXES
 from fmlab.viewer import Canvas
-from fmlab.viewer.keeping import RECORDING, VERSION
+from fmlab.viewer.keeping import RECORDING, VERSION, read_json
 from fmlab.volume import Volume
 
 STORED = Path(__file__).parent / "recordings" / "11_annotating.json"
@@ -139,3 +139,8 @@ def recorded(person: Person, volume: Volume, names: Sequence[str], pace: Pace = 
     played = {"format": RECORDING, "version": VERSION, "image": image, "scope": "slice", "classes": list(names), "events": events,
               "by": f"{person.name}, simulated"}
     return within(played, minutes)
+
+
+def stored() -> dict[str, object]:
+    """The recording that ships."""
+    return read_json(STORED)
