@@ -13,6 +13,8 @@ from data_scripts import run_claims
 from fmlab import hub, inference
 from fmlab.incontext import nano
 from fmlab.interactive import nano as interactive_nano
+from fmlab.interactive.predictor import SamPredictor
+from fmlab.interactive.prompts import Prompts
 from fmlab.interactive.sam import Sam
 from fmlab.lessons import claims
 from fmlab.lessons.experiments import c05, c06, c07, c08, c20
@@ -237,18 +239,18 @@ def test_c20_dice_in_3d_of_pieces_put_together(clicked_bodies, monkeypatch):
     assert after.dices[0].tolist() == [0.0, pytest.approx(2 * 48 / (48 + 64))]  # slice 0 has no liver: a piece of aorta is missed
 
 
-def test_c20_answers_are_those_of_the_predictor(clicked_bodies):
-    from fmlab.interactive.predictor import SamPredictor
-    from fmlab.interactive.prompts import Prompts
-
-    body = blocks("A")
+def test_c20_answers_are_those_of_the_predictor(clicked_bodies, monkeypatch):
+    body, told, decode = blocks("A"), [], clicked_bodies.decode
     predictor, rng = SamPredictor(clicked_bodies), np.random.default_rng(5)
     picture, masks = c20.squared(c20.grey(body, "axial", 1)), c20.squared(c20.pieces(body, ("liver", "aorta"), 1, 4)[0])
+    monkeypatch.setattr(clicked_bodies, "decode", lambda features, points, **others: told.append(points) or decode(
+        features, points, **others))
     first = next(c20.answers(predictor, picture, masks, 1, rng))
     rng = np.random.default_rng(5)
-    for mask, answer in zip(masks, first):
+    for number, (mask, answer) in enumerate(zip(masks, first)):
         click = c20.worst(np.zeros_like(mask), mask, rng)
         alone = predictor.predict(Prompts(click.points, click.labels)).mask.numpy()
+        torch.testing.assert_close(told[0][number, None], told[-1])
         assert (alone != answer).mean() < 0.03  # resized at once or in two steps: only edges differ
 
 
