@@ -18,7 +18,8 @@ from fmlab.errors import FmlabError
 from fmlab.lessons import claims
 from fmlab.settings import data_folder
 
-EXPERIMENTS = {claim: f"fmlab.lessons.experiments.{claim.lower()}" for claim in ("C02", "C05", "C06", "C07", "C08", "C09", "C20")}
+EXPERIMENTS = {claim: f"fmlab.lessons.experiments.{claim.lower()}" for claim in
+               ("C02", "C03", "C05", "C06", "C07", "C08", "C09", "C10", "C19", "C20")}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Two figures of lesson 11: Dice over the boxes drawn, by who chooses the slice; and claim C19's effect over the slices left out."""
+"""Two figures of lesson 11: Dice over the boxes drawn, by who chooses the slice; C19's effect over the share of slices missed."""
 
 from __future__ import annotations
 
