@@ -1,10 +1,12 @@
-"""What does the closed form of SAM-Med3D's filled windows save? Attention, and the whole image encoder, beside the literal form.
+"""What do the exact short cuts of the SAM family save? Attention and whole image encoders, beside the literal forms.
 
-    python benchmarks/interactive.py [--rounds 5] [--cases window encoder]
+    python benchmarks/interactive.py [--rounds 5] [--cases window med3d everywhere sam]
 
-Published size, one cube of 128 voxels a side, random weights, without gradients: 512 tokens in a window of 14 a side, whose 2232
-others are empty. The two forms take turns in one process, and the median counts; the peak of memory is that of a process of its
-own, beyond imports, weights and input. Wanted: a window at least four times as fast, in a quarter of the memory. On CUDA too
+window, med3d: SAM-Med3D's filled windows in closed form, one attention and the whole encoder; 512 tokens in a window of 14 a
+side, whose 2232 others are empty. everywhere, sam: SAM's attention over the whole image by rows of queries, one attention and the
+whole vit_b encoder at 1024 pixels (minutes on a CPU). Published sizes, random weights, without gradients. The two forms take turns
+in one process, and the median counts; the peak of memory is that of a process of its own, beyond imports, weights and input.
+Wanted: a window at least four times as fast, in a quarter of the memory; SAM in less memory than the literal form. On CUDA too
 where there is one, there with the memory of the device. Last: the time of a click, for which the encoder is not asked again.
 """
 
@@ -22,24 +24,27 @@ from backbones import resident_peak
 from torch import Tensor, nn
 
 from fmlab import hub
+from fmlab.interactive.image_attention import ImageAttention
 from fmlab.interactive.volume_attention import VolumeAttention
 
-FORMS = ("closed", "literal")
-CASES = ("window", "encoder")
+FORMS = ("exact", "literal")
+CASES = ("window", "med3d", "everywhere", "sam")
 CLICKS = 20
 
 
 def network(case: str, device: str = "cpu") -> tuple[nn.Module, Tensor]:
     """What is timed, with positions and biases that are not 0, and its input."""
     torch.manual_seed(0)
-    if case == "window":
-        made, x = VolumeAttention(768, 12, (14, 14, 14)), torch.randn(1, 8, 8, 8, 768)
-    else:
-        made, x = hub.build("sam_med3d").image_encoder, torch.randn(1, 1, 128, 128, 128)
-    for part in made.modules():
-        if isinstance(part, VolumeAttention):
-            for table in (part.rel_pos_d, part.rel_pos_h, part.rel_pos_w, part.qkv.bias):
-                nn.init.normal_(table, std=0.1)
+    made, shape = {
+        "window": lambda: (VolumeAttention(768, 12, (14, 14, 14)), (1, 8, 8, 8, 768)),
+        "med3d": lambda: (hub.build("sam_med3d").image_encoder, (1, 1, 128, 128, 128)),
+        "everywhere": lambda: (ImageAttention(768, 12, (64, 64)), (1, 64, 64, 768)),
+        "sam": lambda: (hub.build("sam").image_encoder, (1, 3, 1024, 1024)),
+    }[case]()
+    x = torch.randn(shape)
+    for name, table in made.named_parameters():
+        if "rel_pos" in name or name.endswith("qkv.bias"):
+            nn.init.normal_(table, std=0.1)
     return made.to(device).eval(), x.to(device)
 
 
@@ -47,7 +52,7 @@ def network(case: str, device: str = "cpu") -> tuple[nn.Module, Tensor]:
 def run(made: nn.Module, x: Tensor, form: str) -> Tensor:
     """The output in one of the forms."""
     for part in made.modules():
-        if isinstance(part, VolumeAttention):
+        if isinstance(part, VolumeAttention | ImageAttention):
             part.forward = part.literal if form == "literal" else type(part).forward.__get__(part)
     return made(x)
 
@@ -73,27 +78,27 @@ def compare(case: str, device: str, rounds: int, memory: dict[str, int]) -> None
                 seconds[form].append(time.perf_counter() - start)
             if device == "cuda":
                 memory[form] = torch.cuda.max_memory_allocated() - before
-    closed, literal = (statistics.median(times) for times in seconds.values())
-    apart = (found["closed"] - found["literal"]).abs().max()
-    print(f"{device}, {case}: closed {closed:.4f} s, literal {literal:.4f} s, a factor of {literal / closed:.2f}; "
-          f"{memory['closed'] / 2**20:.0f} and {memory['literal'] / 2**20:.0f} MiB at most, "
-          f"a share of {memory['closed'] / memory['literal']:.2f}; outputs {apart:.1e} apart")
+    exact, literal = (statistics.median(times) for times in seconds.values())
+    apart = (found["exact"] - found["literal"]).abs().max()
+    print(f"{device}, {case}: exact {exact:.4f} s, literal {literal:.4f} s, a factor of {literal / exact:.2f}; "
+          f"{memory['exact'] / 2**20:.0f} and {memory['literal'] / 2**20:.0f} MiB at most, "
+          f"a share of {memory['exact'] / memory['literal']:.2f}; outputs {apart:.1e} apart")
 
 
 @torch.no_grad()
 def click(device: str) -> None:
-    """The time of one click with a mask prompt, of the published model and of nano."""
-    for size in ("vit_b_ori", "nano"):
-        model = hub.build("sam_med3d", size=size).to(device).eval()
-        side = model.size
-        features = model.image_encoder(torch.randn(1, 1, side, side, side, device=device))
-        point, label = torch.tensor([[[side / 2] * 3]], device=device), torch.tensor([[1]], device=device)
-        times, mask = [], model.no_mask()
+    """The time of one click with a mask prompt, of the published models and of nano."""
+    for name, size in (("sam", "vit_b"), ("sam", "nano"), ("sam_med3d", "vit_b_ori"), ("sam_med3d", "nano")):
+        model = hub.build(name, size=size).to(device).eval()
+        grid, axes = model.image_encoder.grid, len(model.image_encoder.grid)
+        features = torch.randn(1, model.prompt_encoder.channels, *grid, device=device)
+        point, label = torch.tensor([[[model.size / 2] * axes]], device=device), torch.tensor([[1]], device=device)
+        times, mask = [], torch.zeros(1, 1, *[4 * n for n in grid], device=device)
         for _ in range(CLICKS):
             start = time.perf_counter()
-            model.decode(features, point, label, mask)[0].cpu()
+            model.decode(features, point, label, masks=mask)[0].cpu()
             times.append(time.perf_counter() - start)
-        print(f"{device}, one click of SAM-Med3D {size}: {1000 * statistics.median(times):.1f} ms")
+        print(f"{device}, one click of {name} {size}: {1000 * statistics.median(times):.1f} ms")
 
 
 if __name__ == "__main__":
