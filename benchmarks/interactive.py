@@ -4,7 +4,7 @@
 
 window, med3d: SAM-Med3D's filled windows in closed form, one attention and the whole encoder; 512 tokens in a window of 14 a
 side, whose 2232 others are empty. everywhere, sam: SAM's attention over the whole image by rows of queries, one attention and the
-whole vit_b encoder at 1024 pixels (minutes on a CPU). Published sizes, random weights, without gradients. The two forms take turns
+whole vit_b encoder at 1024 pixels (minutes on a CPU). Published sizes, random weights, no gradients. The two forms take turns
 in one process, and the median counts; the peak of memory is that of a process of its own, beyond imports, weights and input.
 Wanted: a window at least four times as fast, in a quarter of the memory; SAM in less memory than the literal form. On CUDA too
 where there is one, there with the memory of the device. Last: the time of a click, for which the encoder is not asked again.
