@@ -36,9 +36,8 @@ def _first(rng: np.random.Generator) -> Masks:
 
 def _missed(rng: np.random.Generator) -> Masks:
     """A small false piece, and a large missed one beside what is found."""
-    truth = _box([2, 2, 2], [11, 5, 5]) | _box([2, 9, 9], [5, 5, 5])
-    prediction = _box([2, 2, 2], [11, 5, 5]) | _box(rng.integers(9, 11, 3), [3, 3, 3])
-    return prediction & ~_box([2, 9, 9], [5, 5, 5]), truth
+    found = _box([2, 2, 2], [11, 3, 3])
+    return found | _box(rng.integers(9, 11, 3), [3, 3, 3]), found | _box([2, 8, 8], [5, 5, 5])
 
 
 def _wrong(rng: np.random.Generator) -> Masks:
@@ -46,6 +45,10 @@ def _wrong(rng: np.random.Generator) -> Masks:
     truth = _box([2, 2, 2], [6, 6, 6])
     crumb = _box(rng.integers(2, 5, 3), [3, 3, 3])
     return (truth & ~crumb) | _box(rng.integers(8, 10, 3), [5, 5, 5]), truth
+
+
+def _either(rng: np.random.Generator) -> Masks:
+    return (_missed if rng.random() < 0.5 else _wrong)(rng)
 
 
 def _shell(rng: np.random.Generator) -> Masks:
@@ -63,16 +66,16 @@ def _at_the_border(rng: np.random.Generator) -> Masks:
 
 
 def _long_and_deep(rng: np.random.Generator) -> Masks:
-    """A long thin piece is false, and has more voxels than a short thick one that is missed."""
-    truth, prediction = _box([1, 1, 1], [5, 5, 5]), np.zeros(SHAPE, dtype=bool)
-    prediction[:, 8:, 8:10] = True
-    return prediction, truth
+    """A long thin piece is false, and has more voxels than a short thick one that is missed; or the other way round."""
+    thick, long = _box([1, 1, 1], [5, 5, 5]), np.zeros(SHAPE, dtype=bool)
+    long[:, 8:, 8:10] = True
+    return (long, thick) if rng.random() < 0.5 else (thick, long)
 
 
 def _side_by_side(rng: np.random.Generator) -> Masks:
     """A missed and a false piece touch: taken together their middle lies between them."""
     shift = int(rng.integers(0, 3))
-    truth, prediction = _box([2, 5, 5 + shift], [5, 7, 5]), _box([7, 5, 5 + shift], [3, 7, 5])
+    truth, prediction = _box([2, 5, 5 + shift], [3, 7, 5]), _box([5, 5, 5 + shift], [5, 7, 5])
     return prediction, truth
 
 
@@ -123,13 +126,14 @@ CLICK = Exercise(
     reference=_chosen,
     meets="fmlab.interactive.clicks.centre_of_largest_error",
     cases=(
-        Case("a large missed piece", _missed, "missed = truth & ~prediction, wrong = prediction & ~truth; each has its depth."),
+        Case("a large error and a small one", _either,
+             "missed = truth & ~prediction, wrong = prediction & ~truth; each has its depth, and a label: what is *right* there.",
+             draws=8),
         Case("a first click, with nothing predicted yet", _first, "All of the structure is missed: its middle, label 1."),
-        Case("a large piece that is wrongly there", _wrong, "The label says what is *right* there: 0."),
         Case("an error like a cup around what is found", _shell, "The deepest place of an error always lies in it.", draws=1),
         Case("a missed and a wrong piece, side by side", _side_by_side, "They are two errors, with two depths."),
         Case("a long thin error and a short thick one", _long_and_deep, "Deep counts, not large: a person sees the thick one.",
-             draws=1),
+             draws=6),
         Case("a structure at the scan's edge", _at_the_border,
              "`np.pad(region, 1)` before the distance transform, and take the rim off again."),
     ),
@@ -379,8 +383,8 @@ EMPTY = Exercise(
     meets="fmlab.interactive.volume_attention.VolumeAttention.forward",
     tolerance=1e-4,
     cases=(
-        Case("empty tokens without bias", _no_bias, "M equal keys weigh M exp(s) = exp(s + log M)."),
         Case("empty tokens with a bias each", _tokens, "They weigh exp(s) times the sum over m of exp(bias_m)."),
+        Case("empty tokens without bias", _no_bias, "M equal keys weigh M exp(s) = exp(s + log M)."),
         Case("four hundred empty tokens", _many_empty, "Their weights add up: many faint voices are a loud one."),
         Case("a single empty token", _one_empty, "The log of a sum of one exponential is its exponent."),
         Case("very large biases", _loud, "`bias.logsumexp(-1)` takes off the largest first; exp by hand overflows."),

@@ -63,13 +63,14 @@ def best_piece(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def patients(names: Sequence[str], least: int = 200) -> dict[str, tuple[Volume, dict[str, np.ndarray]]]:
-    """Title -> a real scan of the cache and its masks (X, Y, Z), of these names, and of the brain's tumour; {} where there is none.
+    """Title -> a real scan of the cache and its masks (X, Y, Z), of these names, or of the brain's tumour; {} where none is.
 
     least: voxels of a mask. Nothing is downloaded.
     """
     found = {}
-    for title, load in (("CT", lambda: _drawn("totalsegmentator-ct", names)), ("MR", lambda: _drawn("totalsegmentator-mr", names)),
-                        ("brain, MR", lambda: [(scan, {"tumour": mask}) for scan, mask in [scenes.tumour()]])):
+    loads = {"CT": lambda: _drawn("totalsegmentator-ct", names), "MR": lambda: _drawn("totalsegmentator-mr", names),
+             "brain, MR": lambda: [(scan, {"tumour": mask}) for scan, mask in [scenes.tumour()]]}
+    for title, load in loads.items():
         for scan, masks in scenes.if_there(load):
             found[title] = scan, {name: mask for name, mask in masks.items() if mask.sum() >= least}
     return found

@@ -28,8 +28,8 @@ QUESTIONS = (
                    "The weights were trained with the wrong ones and make use of them. Read otherwise they get worse, as you saw "
                    "the other way round."),
             Option("Keep it for these weights, say so, and offer the right form for new training.",
-                   "A checkpoint means something only together with the code that it was trained with, faults included.", "
-                   "right=True),
+                   "A checkpoint means something only together with the code that it was trained with, faults included.",
+                   right=True),
             Option("Leave the positions out: then they cannot be wrong.",
                    "The weights count on their bias, whatever it means; without it you have a third function."),
             Option("Use other axes until the shapes fit.",
