@@ -52,7 +52,7 @@ def scores(sliced: SlicedVolume, name: str, rng: np.random.Generator, noise: flo
     found = {}
     for way, boxes in ways.items():
         row = slice_scores(sliced.mask(boxes), truth)
-        found[way] = [row.coverage, row.answered_dice if boxes else 0.0, row.volume_dice]
+        found[way] = np.nan_to_num([row.coverage, row.answered_dice, row.volume_dice]).tolist()  # NaN: no answer met the truth
     return found
 
 
