@@ -58,9 +58,9 @@ from torch.nn import functional as F
 import fmlab
 from fmlab import cohorts, hub, incontext, metrics, phantom
 from fmlab.errors import DataError
-from fmlab.incontext import candidates, episodes, examples_of, iris_tuning, iris_volume, material, nano, readers, tyche_is
+from fmlab.incontext import candidates, episodes, examples_of, iris_tuning, iris_volume, nano, readers, tyche_is
 from fmlab.lessons import check, claims, figure, hint, predict, progress, quiz, seconds, show_source
-from fmlab.lessons.several_readers import against_readers, around, compared, scored
+from fmlab.lessons.several_readers import against_readers, around, compared, most_apart, scored
 from fmlab.settings import device, profile
 from fmlab.viewer import row
 
@@ -69,7 +69,8 @@ from fmlab.viewer import row
 # ## 1. Two readers, two outlines
 #
 # One real CT, read by two versions of the same software; and one body as two hospitals draw it by their protocols: A counts
-# the vessels to the liver, B does not. Each picture is the slice where the two differ most.
+# the vessels to the liver, B does not. Each picture is from the slice where the two differ most; the first that is named is
+# solid, the second dashed.
 
 # %%
 liver = phantom.sample(3, "A", 4.0, field_of_view="upper abdomen")
@@ -81,11 +82,7 @@ except DataError as missing:
     print(missing)
 
 # %%
-shown = []
-for volume, a, b, title in pairs:
-    index = int((a ^ b).sum((0, 1)).argmax())
-    both = [material.picture(volume, mask, "axial", index, 128, labels=True) for mask in (a, b)]
-    shown.append((material.pictures(volume, "axial", [index], 128)[0], *both, f"{title}: Dice {metrics.dice(a, b):.3f}"))
+shown = [(*most_apart(volume, a, b), f"{title}: Dice {metrics.dice(a, b):.3f}") for volume, a, b, title in pairs]
 figure(row(*zip(*shown), 3.4), alt="Axial slices, two readers' outlines, solid and dashed. " + "; ".join(s[3] for s in shown))
 
 # %% [markdown]
@@ -137,9 +134,9 @@ against_readers(query[0], trained(1, torch.mean), four[:, 0])
 predict("07-p1")
 
 # %% [markdown]
-# *What to see.* One mask, four times: the middle. A pixel is drawn where about half of the readers draw it (with Dice in the
-# loss, a little less than half will do). The reader who draws wide is voted down, and whoever sees the mask does not learn
-# that the readers disagreed at all.
+# *What to see.* One mask (solid), four times, beside each reader's (dashed): the middle. A pixel is drawn where about half of
+# the readers draw it (with Dice in the loss, a little less than half will do). The reader who draws wide is voted down, and
+# whoever sees the mask does not learn that the readers disagreed at all.
 
 # %% [markdown]
 # ## 3. Only the best candidate learns
@@ -266,7 +263,6 @@ predict("07-p2", "Four readers, wide and narrow. Which set of eight masks is mos
         ["Tyche-TS, trained for that", "Tyche-IS, not trained for it", "UniverSeg's one answer, cut at eight heights"])
 
 
-
 # %%
 def ways(query, support):
     """Name -> masks (K, H, W), for one query (1, 1, H, W)."""
@@ -379,18 +375,21 @@ cost = {"UniverSeg": lambda k, r: k * body.shape[2] * seconds(  # one slice and 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(8, 3), sharey=True)
 for (name, ask), style in zip(cost.items(), ("s--", "o-")):
-    for ax, values in zip(axes, ([ask(k, 4) for k in numbers], [ask(4, r) for r in numbers])):
+    asked = {"classes (4 references)": [ask(k, 4) for k in numbers], "references (4 classes)": [ask(4, r) for r in numbers]}
+    for ax, (what, values) in zip(axes, asked.items()):
         ax.semilogy(numbers, values, style, label=name)
-        print(f"{name:10s} {'classes' if ax is axes[0] else 'references':10s}", *(f"{value:7.1f} s" for value in values))
-axes[0].set(xlabel="classes (4 references)", ylabel="seconds a body")
-axes[1].set(xlabel="references (4 classes)")
+        ax.set(xlabel=what, xticks=numbers)
+        print(f"{name:10s} {what:22s}", *(f"{value:7.1f} s" for value in values))
+axes[0].set_ylabel("seconds a body")
 axes[0].legend(frameon=False)
 figure(fig, alt="Seconds for one body over the number of classes and over the number of references, log axis. UniverSeg "
                 "rises with both, Iris a little with classes and not with references.")
 
 # %%
 predict("07-p3")
-print(claims.verdict("C07"))
+
+# %%
+claims.verdict("C07")
 
 # %%
 rows = [asked for run in claims.runs("C07") for asked in run.details["queries"].values()]
@@ -414,20 +413,20 @@ figure(claims.forest(["C07"]), alt=claims.forest_alt(["C07"]))
 #   each structure.
 #
 # Hospital E has another scanner, and nobody of E was in training. Say that *one* scan of E is labelled. We ask for the four
-# structures that were never a task. Below, two numbers for each: Dice on the labelled scan, and on another one.
+# structures that were never a task. Below, two numbers for each: Dice on the labelled scan, then on another one.
 
 # %%
 predict("07-p4", "T is tuned on one labelled scan of E; no weight moves. What happens to the gluteus on ANOTHER scan of E?",
         ["it stays lost: the features do not know it", "it is found only where T was tuned", "it is found there too"])
 
 # %%
-labelled, new = nano.bodies({"E": 2}, 8000)
-never = names[4:]
+(labelled, new), never = nano.bodies({"E": 2}, 8000), names[4:]
 versions = {f"{r} of A, C": told[r][:, 4:] for r in (1, numbers[-1])} | {"1 of E": iris_volume.task_of(iris, [labelled], never)}
-versions["tuned on it"] = iris_tuning.tune_on(iris, versions["1 of E"], labelled, never, steps=3 * profile().steps, lr=0.05)
+versions["tuned on it"] = iris_tuning.tune_on(iris, versions["1 of E"], labelled, never, 3 * profile().steps)
+print(" " * 12, *(f"{name:>20s}" for name in never))
 for way, task in versions.items():
     scores = [metrics.evaluate(iris_volume.segment_volume(iris, scan, task, never), scan, never) for scan in (labelled, new)]
-    print(f"{way:12s}", *(f"{here.structure} {here.dice:.2f} {there.dice:.2f}   " for here, there in zip(*scores)))
+    print(f"{way:12s}", *(f"{here.dice:14.2f}  {there.dice:.2f}" for here, there in zip(*scores)))
 
 # %%
 predict("07-p4")

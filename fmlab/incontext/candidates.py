@@ -40,13 +40,12 @@ def max_dice(candidates: Tensor, readers: Tensor) -> Tensor:
 
 
 def ged(candidates: Tensor, readers: Tensor) -> float:
-    """Squared generalised energy distance of candidates (K, H, W) and readers (R, H, W), 0 or 1; 0 is best, below 0 is not
-    possible.
+    """Squared generalised energy distance of candidates (K, H, W) and readers (R, H, W), 0 or 1; 0 is best.
 
         2 E[d(s, y)] - E[d(s, s')] - E[d(y, y')]          d = 1 - IoU, and 0 between two empty masks
 
-    Expectations are over all pairs, a mask with itself included. Small only if the candidates are as right and as various as the
-    readers.
+    Expectations are over all pairs, a mask with itself included. Never below 0, and small only if the candidates are as right
+    and as various as the readers.
     """
     a, b = _sets(candidates, readers)
     return float(2 * _apart(a, b).mean() - _apart(a, a).mean() - _apart(b, b).mean())

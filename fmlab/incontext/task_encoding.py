@@ -61,8 +61,8 @@ def pool(features: Features, masks: Tensor, pooling: str = "full") -> Tensor:
 
     "full": each level, brought to the mask's resolution by repeating its voxels, and averaged over the mask. That is the mean
     over the level's own voxels, weighted by the share that the mask takes of each: the same numbers without r^3 larger maps.
-    "coarse": the masks are averaged down to F's grid and rounded, as a label map on that grid would be; so are the levels, which
-    are not rounded. A structure that nowhere takes half of a voxel of F is gone: the rounding loses it, not the averaging.
+    "coarse": the masks are averaged down to F's grid and rounded, as a label map on that grid would be; so are the levels,
+    not rounded. A structure that nowhere takes half of a voxel of F is gone: the rounding loses it, not the averaging.
     """
     levels = [*features.fine, features.coarse]
     if pooling == "coarse":

@@ -114,7 +114,7 @@ CROSS = Exercise(
         Misconception("You keep the S results apart. The query needs one answer from all its examples: the mean over j.",
                       _by_idea(lambda z: z)),
         Misconception("You put an activation on z. The paper's formula has one, the published network has none there; and only "
-                      "without it the mean and the convolution may change places (exercise 3).",
+                      "without it the mean and the convolution may change places (exercise 2).",
                       _by_idea(lambda z: F.leaky_relu(z, 0.01).mean(0))),
         Misconception("You put a ReLU on z. The paper's formula has an activation there, the published network has none.",
                       _by_idea(lambda z: z.relu().mean(0))),
@@ -160,7 +160,7 @@ def _cost_is_that_of_a_pair(function: Callable, rng: np.random.Generator) -> boo
 
 FAST = Exercise(
     id="06-fast",
-    task="`fast(u, v, weight, bias)`: the same result as exercise 2, with the convolutions of a single pair, however many "
+    task="`fast(u, v, weight, bias)`: the same result as exercise 1, with the convolutions of a single pair, however many "
          "supports there are.",
     reference=_fast,
     meets="fmlab.incontext.cross_block.CrossBlock.query",

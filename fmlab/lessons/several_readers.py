@@ -10,33 +10,44 @@ from torch import Tensor
 
 from fmlab.incontext.candidates import ged, max_dice
 from fmlab.incontext.examples import Examples
+from fmlab.incontext.material import picture, pictures
 from fmlab.incontext.readers import redrawn
 from fmlab.lessons.show import Picture, figure
 from fmlab.viewer import row
+from fmlab.volume import Volume
 
 Scores = dict[str, list[tuple[float, float]]]  # way -> (mean over readers of max Dice, GED) of each query
 OTHERS = "8 other readers"
 
 
 def around(mask: Tensor, margin: int = 8) -> tuple[slice, slice]:
-    """Rows and columns of a picture (..., H, W) about what a mask shows; the whole picture for an empty one."""
+    """Rows and columns of a square about what a mask (..., H, W) shows, inside of the picture; all of it for an empty mask."""
     places = mask.flatten(0, -3).any(0).nonzero() if mask.ndim > 2 else mask.nonzero()
     if not len(places):
         return slice(None), slice(None)
-    low, high = (places.amin(0) - margin).clamp(min=0).tolist(), (places.amax(0) + margin + 1).tolist()
-    return slice(low[0], high[0]), slice(low[1], high[1])
+    low, high, size = places.amin(0), places.amax(0) + 1, torch.tensor(mask.shape[-2:])
+    side = min(int((high - low).max()) + 2 * margin, *mask.shape[-2:])
+    starts = torch.minimum(((low + high - side) // 2).clamp(min=0), size - side).tolist()
+    return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)
 
 
-def against_readers(picture: Tensor, masks: Tensor, readers: Tensor) -> Picture:
+def most_apart(volume: Volume, a: Tensor, b: Tensor, size: int = 128, margin: int = 12) -> tuple[Tensor, Tensor, Tensor]:
+    """The axial slice in which two masks (X, Y, Z) differ most, cut to a square about them: picture (h, h) and both masks."""
+    index = int((a ^ b).sum((0, 1)).argmax())
+    both = [picture(volume, mask, "axial", index, size, labels=True) for mask in (a, b)]
+    near = around(torch.stack(both), margin)
+    return pictures(volume, "axial", [index], size)[0, 0][near], both[0][near], both[1][near]
+
+
+def against_readers(query: Tensor, masks: Tensor, readers: Tensor) -> Picture:
     """Each reader's mask, dashed, with that of the masks which is nearest to hers, solid; masks (K, H, W), readers (R, H, W)."""
     near = (..., *around(readers))
     fits = [torch.stack([max_dice(mask[None], reader[None])[0] for mask in masks]) for reader in readers]
     nearest = [masks[int(fit.argmax())] for fit in fits]
     titles = [f"reader {r + 1}: Dice {float(fit.max()):.2f}" for r, fit in enumerate(fits)]
-    fig = row([picture[near]] * len(readers), [mask[near] for mask in nearest], [reader[near] for reader in readers], titles)
+    fig = row([query[near]] * len(readers), [mask[near] for mask in nearest], [reader[near] for reader in readers], titles)
     return figure(fig, alt=f"Of {len(masks)} masks that nearest to each of {len(readers)} readers, solid; the reader's own "
-                           "dashed. "
-                           + "; ".join(titles) + ".")
+                           "dashed. " + "; ".join(titles) + ".")
 
 
 def scored(ways: Callable[[Tensor, Examples], Mapping[str, Tensor]], tasks: Sequence[tuple[Examples, Examples]], readers: int = 4,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from fmlab.incontext.candidates import ged, max_dice
 from fmlab.incontext.examples import Examples
-from fmlab.lessons.several_readers import OTHERS, against_readers, around, compared, scored
+from fmlab.lessons.several_readers import OTHERS, against_readers, around, compared, most_apart, scored
+from fmlab.volume import Volume
+from fmlab.windows import SOFT_TISSUE
 
 
 def square(low, high, size=24):
@@ -19,13 +22,32 @@ def square(low, high, size=24):
 def test_a_window_is_about_all_that_is_shown_and_ends_at_the_picture():
     masks = torch.stack([square(10, 12), square(3, 5)])[:, None]
     rows, columns = around(masks, margin=4)
-    assert (rows, columns) == (slice(0, 16), slice(0, 16))
+    assert (rows, columns) == (slice(0, 17), slice(0, 17))
     assert around(square(10, 12), margin=2) == (slice(8, 14), slice(8, 14))
-    assert square(20, 24)[around(square(20, 24), margin=9)].shape == (13, 13)
+    assert around(square(20, 24), margin=9) == (slice(2, 24), slice(2, 24))
+
+
+def test_a_window_is_square_about_the_middle_of_what_is_not():
+    mask = torch.zeros(24, 24)
+    mask[10:12, 4:14] = 1
+    assert around(mask, margin=1) == (slice(5, 17), slice(3, 15))
+    assert around(mask[8:], margin=9) == (slice(0, 16), slice(1, 17))
 
 
 def test_of_nothing_the_window_is_the_whole_picture():
     assert torch.zeros(3, 5)[around(torch.zeros(3, 5))].shape == (3, 5)
+
+
+def test_two_masks_are_shown_where_they_differ_most():
+    a = torch.zeros(24, 24, 6, dtype=torch.bool)
+    a[10:14, 10:14] = True
+    b = a.clone()
+    b[9:16, 10:14, 4], b[9, 9, 2] = True, True
+    volume = Volume(torch.arange(6.0).expand(1, 24, 24, 6) * 40, np.diag([2.0, 2.0, 2.0, 1.0]), modality="CT")
+    shown, ours, theirs = most_apart(volume, a, b, size=24, margin=2)
+    assert shown.shape == ours.shape == theirs.shape == (11, 11)
+    assert ours.sum() == 16 and theirs.sum() == 28
+    torch.testing.assert_close(shown, SOFT_TISSUE(torch.full((11, 11), 160.0)))  # of slice 4, not of slice 2 or 0
 
 
 def test_each_reader_gets_the_mask_that_is_nearest_to_hers():
