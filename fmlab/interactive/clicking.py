@@ -83,7 +83,7 @@ class AskVolume:
 
 
 def box_dice(predictor: SamPredictor, truth: np.ndarray, box: Tensor) -> float:
-    """Dice of the mask for a box (4,) alone, on the image that the predictor looks at."""
+    """Dice of the single mask for a box (4,) alone, which leaves no doubt, on the image that the predictor looks at."""
     empty = Prompts.of(2)
-    found = predictor.predict(Prompts(empty.points, empty.labels, torch.as_tensor(box)))
+    found = predictor.predict(Prompts(empty.points, empty.labels, torch.as_tensor(box)), multimask=False)
     return metrics.dice(found.mask.numpy(), truth)
