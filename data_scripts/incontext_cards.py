@@ -31,7 +31,8 @@ that were never a task are asked in one pass; a missed structure is 0. The mean 
 structures. S: references, other people of the same hospitals, whose tokens are averaged (fewer where fewer show a structure). M
 has no meaning of its own here: to average tokens is Iris' ensemble, and it costs a query nothing. The real CT is asked with the
 references of A-D. Tuned: from the one reference of S=1, T after `iris_tuning.tune_on` with its defaults on that same labelled
-scan; no weight changes (not for hospital F, so that the card is made in minutes)."""
+scan; no weight changes (not for hospital F, so that the card is made in minutes). Each T is tuned alone, and all compete when
+they are asked together: some lose to a neighbour, as the right ventricle does."""
 READERS = """\
 Four simulated readers draw each query (`fmlab.incontext.readers`), S=16. Best: mean over readers of the Dice of the best
 candidate. GED: squared generalised energy distance, lower is better. Mean over axial tasks that the training never met,

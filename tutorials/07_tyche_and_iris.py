@@ -437,6 +437,10 @@ predict("07-p4")
 # was to say so, the way from one example to $T$. For one labelled scan and less than a minute you have a task that the model
 # never had, a few kB to be kept or sent by mail. (Mind what it is: *training*, if only of 704 numbers for each structure. "No
 # training" is true of the weights alone.)
+#
+# Over more structures the card says Dice 0.13 before and 0.40 after, and on the real CT 0.08 and 0.43, with tasks tuned on a
+# *phantom*. There is a price too: each $T$ was tuned alone, and asked together they compete, so the right ventricle, which was
+# found before, now loses to a neighbour.
 
 # %% [markdown]
 # ## 11. Quiz
