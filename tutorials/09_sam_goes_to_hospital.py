@@ -51,13 +51,13 @@ import matplotlib.pyplot as plt
 import torch
 
 from fmlab import metrics
-from fmlab.interactive import ma_sam, nano, pictures, sam3d_adapter
+from fmlab.interactive import nano, pictures, sam3d_adapter
 from fmlab.interactive.scenes import body_scenes, real_scenes
 from fmlab.lessons import check, claims, figure, hint, predict, progress, quiz, show_source
 from fmlab.lessons.experiments import c02, c08, c09
 from fmlab.lessons.hospital import VARIANTS, WAYS_IN, counts, mask_of, picture_and_box, through
 from fmlab.lessons.prompted import prompted
-from fmlab.lessons.stacks import Stacks, axial, boxed, flat_sam, slice_by_slice, stack_loss
+from fmlab.lessons.stacks import Stacks, VolumeSam, axial, boxed, flat_sam, slice_by_slice, stack_loss
 from fmlab.settings import profile
 from fmlab.training import TrainConfig, train
 
@@ -147,8 +147,9 @@ for way in WAYS_IN:
 changed = pixels = 0
 for one in objects:
     low, frame = through("SAM", sam, one)
-    ours, theirs = (mask_of(way, low, frame) for way in ("SAM", "MedSAM"))
-    changed, pixels = changed + int((ours != theirs).sum()), pixels + int(ours.sum())
+    logits, probabilities = (WAYS_IN["SAM"].postprocess(values, frame) for values in (low, low.sigmoid()))
+    changed += int(((logits > 0) != (probabilities > 0.5)).sum())
+    pixels += int((logits > 0).sum())
 print(f"the order of sigmoid and resize changes {changed} pixels; the masks have {pixels}")
 
 # %%
@@ -286,14 +287,13 @@ for name in VARIANTS:
 
 # %%
 torch.manual_seed(0)
-volume_sam = ma_sam.ma_sam("nano", classes=1, slices=3)
-ma_sam.load_sam(volume_sam, sam.state_dict())
+volume_sam = VolumeSam(sam)
 solid = sam3d_adapter.sam3d_adapter("nano")
 sam3d_adapter.load_sam(solid, sam.state_dict())
 with torch.no_grad():
     stack = axial(people[0])[None, 60:63]
     flat = sam.image_encoder(stack[0, :, None].expand(-1, 3, -1, -1))
-    print(f"MA-SAM's features less SAM's: at most {float((volume_sam.encode(stack) - flat).abs().max()):.0e}")
+    print(f"MA-SAM's features less SAM's: at most {float((volume_sam.eval().encode(stack) - flat).abs().max()):.0e}")
     x, block = torch.randn(1, 4, 4, 4, sam.image_encoder.pos_embed.shape[-1]), solid.encoder.blocks[0]
     print(f"3DSAM-adapter's adapter changes its input by {float(block.adapter(x).norm() / x.norm()):.0%} before any training")
 
@@ -305,15 +305,17 @@ with torch.no_grad():
 # ## 6. Adapt it yourself
 #
 # One box for a *whole* structure, drawn once, around all of its slices seen through each other. In most slices it is far too large.
-# The nano SAM becomes a MA-SAM that learns to live with that: some people, some steps, a minute; SAM's own encoder does not move.
+# The nano SAM with MA-SAM's adapters and FacT learns to live with that: some people, some steps, a minute. (It keeps SAM's own
+# decoder. MA-SAM's, which draws all organs without any prompt, begins anew, and a minute is too short for it.) SAM's own weights in
+# the encoder do not move.
 
 # %%
 pupils = nano.bodies({"A": 2, "C": 1, "D": 2}, nano.FINE, 6000)
 lessons = Stacks(pupils, ("liver", "spleen", "stomach", "lung_left", "urinary_bladder", "heart", "iliopsoas_left", "hip_right"))
-config = TrainConfig(steps=2 * profile().steps, lr=5e-3, weight_decay=0.0, warmup=3, batch=2, seed=1)
-ma_sam.trainable(volume_sam)
+config = TrainConfig(steps=2 * profile().steps, lr=2e-3, weight_decay=0.0, warmup=3, batch=2, seed=1)
 with tempfile.TemporaryDirectory() as folder:
     train(volume_sam, stack_loss, lessons, config, folder)
+volume_sam.eval()
 
 # %%
 predict("09-p4", "On new people, the structure's one box for all slices: what does the adaptation bring? And what if each slice is "
@@ -326,7 +328,7 @@ for person in people:
     for name in ("liver", "spleen", "kidney_left"):
         if bool(person.mask(name).any()):
             thing = boxed(person, name)
-            masks = flat_sam(sam, thing), slice_by_slice(volume_sam.eval(), thing), slice_by_slice(volume_sam, thing, False)
+            masks = flat_sam(sam, thing), slice_by_slice(volume_sam, thing), slice_by_slice(volume_sam, thing, False)
             rows.append([metrics.dice(mask, thing.mask) for mask in masks])
             print(f"{name:12s}", "SAM {:.2f}   adapted {:.2f}   adapted, without neighbours {:.2f}".format(*rows[-1]))
 

@@ -1,8 +1,9 @@
-"""Stacks of neighbouring slices with one box for a whole structure: what MA-SAM learns from, in lesson 09.
+"""Stacks of neighbouring slices with one box for a whole structure, and a nano SAM with MA-SAM's adapters that learns from them.
 
     data = Stacks(bodies, ("liver", "spleen"))           item: image (S, size, size), labels (S, size, size), box (4,)
+    model = VolumeSam(sam)
     train(model, stack_loss, data, config, folder)
-    found = slice_by_slice(model, axial(body), box)
+    found = slice_by_slice(model, boxed(body, "liver"))
 
 The frozen encoder was trained on pictures with ImageNet's mean and deviation, so the stacks come with these, and not in [0, 1].
 """
@@ -11,20 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from fmlab.errors import DataError
 from fmlab.interactive import losses
+from fmlab.interactive import sam as plain
 from fmlab.interactive.boxes import tight_box
-from fmlab.interactive.ma_sam import MaSam
+from fmlab.interactive.ma_sam import is_trained, sam_name, slice_block
 from fmlab.interactive.preprocess_ma_sam import ct_normalised
 from fmlab.interactive.preprocess_sam import MEAN, STD
 from fmlab.interactive.sam import Sam
+from fmlab.interactive.tuning import take_over, train_only
 from fmlab.volume import Volume
 
 
@@ -88,13 +92,42 @@ def squared(values: Tensor) -> Tensor:
     return F.pad(flat, (left, spare[1] - left, top, spare[0] - top))
 
 
-def stack_loss(model: MaSam, batch: dict) -> Tensor:
-    """MA-SAM's own, 0.2 cross-entropy + 0.8 Dice, of a batch of stacks with their boxes."""
-    return losses.ma_sam(model(batch["image"], batch["box"]).flatten(0, 1), batch["labels"].flatten(0, 1))
+class VolumeSam(nn.Module):
+    """The nano SAM with MA-SAM's changes in its encoder, and its own prompt encoder and decoder. At first it *is* that SAM.
+
+    sam: whose weights it begins with. slices: S. between: width of the adapters. rank: of U and V. MA-SAM's own decoder, which
+    begins anew and draws all organs without a prompt, takes longer to learn than a lesson has time.
+    """
+
+    def __init__(self, sam: Sam, slices: int = 3, between: int = 32, rank: int = 8):
+        super().__init__()
+        channels = sam.image_encoder.pos_embed.shape[-1]
+        self.FacTu, self.FacTv = nn.Linear(channels, rank, bias=False), nn.Linear(rank, channels, bias=False)
+        nn.init.zeros_(self.FacTv.weight)
+        block = partial(slice_block, slices=slices, between=between, shared=(self.FacTu, self.FacTv), scale=1.0)
+        self.sam, self.slices = plain.sam("nano", block=block), slices
+        self.report = take_over(self, sam.state_dict(), sam_name, new=("*FacT*", "*.adapter_*"))
+        train_only(self, is_trained)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Features (B S, C, H, W) of stacks (B, S, size, size)."""
+        return self.sam.image_encoder(images.flatten(0, 1)[:, None].expand(-1, 3, -1, -1))
+
+    def forward(self, images: Tensor, boxes: Tensor) -> Tensor:
+        """Logits (B, S, size/4, size/4) of stacks (B, S, size, size), and a box (B, 4) for each."""
+        boxes = boxes.repeat_interleave(self.slices, dim=0)
+        return self.sam.decode(self.encode(images), boxes=boxes, multimask=False)[0].unflatten(0, (-1, self.slices))[:, :, 0]
+
+
+def stack_loss(model: VolumeSam, batch: dict) -> Tensor:
+    """Dice and cross-entropy of each slice, for a batch of stacks with their boxes."""
+    size = batch["labels"].shape[-2:]
+    logits = F.interpolate(model(batch["image"], batch["box"]), size, mode="bilinear").flatten(0, 1)[:, None]
+    return losses.medsam(logits, batch["labels"].flatten(0, 1)[:, None].to(logits.dtype))
 
 
 @torch.no_grad()
-def slice_by_slice(model: MaSam, thing: Boxed, neighbours: bool = True, together: int = 8) -> Tensor:
+def slice_by_slice(model: VolumeSam, thing: Boxed, neighbours: bool = True, together: int = 8) -> Tensor:
     """Masks (N, size, size) bool: each slice as the middle of a stack of its neighbours, the ends repeated, with the one box.
 
     neighbours: False gives a slice S times, as its own neighbours.
@@ -102,17 +135,7 @@ def slice_by_slice(model: MaSam, thing: Boxed, neighbours: bool = True, together
     count, reach = len(thing.slices), torch.arange(model.slices) - model.slices // 2
     which = (torch.arange(count)[:, None] + reach * neighbours).clamp(0, count - 1)
     place = model.FacTu.weight
-    found = [model(thing.slices[some].to(place), thing.box.to(place).expand(len(some), -1))[:, model.slices // 2].argmax(1) > 0
-             for some in which.split(together)]
-    return torch.cat(found).to(thing.mask.device)
-
-
-@torch.no_grad()
-def flat_sam(model: Sam, thing: Boxed, together: int = 8) -> Tensor:
-    """The same of a plain SAM, that is given the one box in every slice."""
-    found = []
-    for some in thing.slices.to(model.image_encoder.pos_embed).split(together):
-        boxes = thing.box.to(some).expand(len(some), -1)
-        low, _ = model(some[:, None].expand(-1, 3, -1, -1), boxes=boxes, multimask=False)
-        found.append(F.interpolate(low, thing.mask.shape[1:], mode="bilinear")[:, 0] > 0)
-    return torch.cat(found).to(thing.mask.device)
+    low = [model(thing.slices[some].to(place), thing.box.to(place).expand(len(some), -1))[:, model.slices // 2]
+           for some in which.split(together)]
+    large = F.interpolate(torch.cat(low)[:, None], thing.mask.shape[1:], mode="bilinear")[:, 0]
+    return (large > 0).to(thing.mask.device)

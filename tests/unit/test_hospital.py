@@ -9,8 +9,8 @@ from PIL import Image
 
 from fmlab import hub
 from fmlab.errors import DataError, PromptError
-from fmlab.interactive import ma_sam
 from fmlab.interactive import nano as interactive_nano
+from fmlab.interactive import sam as plain
 from fmlab.interactive.pictures import Scene, drawn, grey
 from fmlab.interactive.predictor import SamPredictor
 from fmlab.interactive.sam import Sam
@@ -92,32 +92,54 @@ def test_stacks_need_volumes_that_show_something():
 
 
 @pytest.fixture(scope="module")
-def flat_model():
-    """A MA-SAM whose adapters do something."""
+def nano_sam():
     torch.manual_seed(0)
-    model = ma_sam.ma_sam("nano", classes=1, slices=3).eval().requires_grad_(False)
-    for parameter in model.parameters():
-        if not parameter.any():
+    return plain.sam("nano").eval()
+
+
+@pytest.fixture(scope="module")
+def volume_sam(nano_sam):
+    """One whose adapters and low-rank changes do something."""
+    model = stacks.VolumeSam(nano_sam).eval().requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        if not parameter.any() and ("adapter" in name or "FacT" in name):
             torch.nn.init.normal_(parameter, std=0.2)
     return model
 
 
-def test_each_slice_is_the_middle_of_its_stack(flat_model):
+def test_a_new_volume_sam_is_the_sam_in_every_slice(nano_sam):
     thing = stacks.boxed(body(), "liver")
-    found = stacks.slice_by_slice(flat_model, thing, together=3)
-    alone = stacks.slice_by_slice(flat_model, thing, neighbours=False)
+    model = stacks.VolumeSam(nano_sam).eval()
+    found, expected = stacks.slice_by_slice(model, thing), stacks.flat_sam(nano_sam, thing, together=3)
+    assert expected.any() and torch.equal(found, expected)
+    low, _ = nano_sam(thing.slices[:1, None].expand(-1, 3, -1, -1), boxes=thing.box[None], multimask=False)
+    with torch.no_grad():
+        torch.testing.assert_close(model(thing.slices[None, [0, 0, 1]], thing.box[None])[0, 1], low[0, 0], atol=1e-4, rtol=1e-4)
+
+
+def test_of_a_volume_sam_the_encoder_stays_frozen(nano_sam):
+    model = stacks.VolumeSam(nano_sam)
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert {"FacTu.weight", "sam.image_encoder.blocks.0.adapter_conv.weight"} <= trained
+    assert not any(name.startswith("sam.image_encoder.") and "adapter" not in name and "FacTs" not in name for name in trained)
+
+
+def test_each_slice_is_the_middle_of_its_stack(volume_sam):
+    thing = stacks.boxed(body(), "liver")
+    found = stacks.slice_by_slice(volume_sam, thing, together=3)
+    alone = stacks.slice_by_slice(volume_sam, thing, neighbours=False)
     for n, stack in enumerate(([0, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 3])):
-        answer = flat_model(thing.slices[stack][None], thing.box[None])[0, 1].argmax(0) > 0
-        assert torch.equal(found[n], answer)
-        answer = flat_model(thing.slices[[n, n, n]][None], thing.box[None])[0, 1].argmax(0) > 0
-        assert torch.equal(alone[n], answer)
+        for which, masks in ((stack, found), ([n, n, n], alone)):
+            low = volume_sam(thing.slices[which][None], thing.box[None])[:, 1:2]
+            answer = torch.nn.functional.interpolate(low, (128, 128), mode="bilinear")[0, 0] > 0
+            assert float((masks[n] != answer).float().mean()) < 1e-3
     assert not torch.equal(found, alone)
 
 
-def test_loss_of_stacks_falls_with_the_right_answer(flat_model):
+def test_loss_of_stacks_falls_with_the_right_answer(volume_sam):
     batch = torch.utils.data.default_collate([stacks.Stacks([body()], ("liver",))[0]])
-    right = 20.0 * torch.nn.functional.one_hot(batch["labels"], 2).movedim(-1, 2)
-    assert stacks.stack_loss(lambda images, boxes: right, batch) < 1e-3 < stacks.stack_loss(flat_model, batch)
+    right = 20.0 * (2.0 * batch["labels"] - 1)
+    assert stacks.stack_loss(lambda images, boxes: right, batch) < 1e-3 < stacks.stack_loss(volume_sam, batch)
 
 
 # ---- ways in, counts, files
