@@ -22,8 +22,8 @@ from torch import Tensor
 
 from fmlab.errors import PromptError
 from fmlab.interactive.boxes import jittered_box
-from fmlab.interactive.pictures import AXES, drawn
-from fmlab.interactive.slices import largest_object
+from fmlab.interactive.pictures import AXES
+from fmlab.interactive.slices import largest_object, upright
 from fmlab.volume import Volume
 
 ORGANS = ("liver", "spleen", "kidney_left", "kidney_right")
@@ -58,15 +58,16 @@ class Person:
         others: what she may take for it. The same seed gives the same boxes. PromptError where the volume does not show it.
         """
         slices = slices_of(volume, name, axis)
+        flat = {one: np.moveaxis(volume.mask(one).numpy(), AXES[axis], 0) for one in {name, *others}}  # once, not in each slice
         tail = min(round(self.ends * len(slices)), (len(slices) - 1) // 2)
         found = {}
         for index in slices[tail:len(slices) - tail]:
             missed, wrong, which = rng.random(3)
             if missed < self.missed:
                 continue
-            there = [other for other in others if other != name and drawn(volume, other, axis, index).any()]
+            there = [other for other in others if other != name and flat[other][index].any()]
             taken = there[int(which * len(there))] if there and wrong < self.wrong else name
-            piece = largest_object(drawn(volume, taken, axis, index))
+            piece = largest_object(upright(flat[taken][index]))
             found[index] = jittered_box(piece, rng, self.noise, most=np.inf)
         return found
 
