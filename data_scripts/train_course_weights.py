@@ -21,7 +21,7 @@ from data_scripts.cards import card
 from data_scripts.course_evaluation import evaluate
 from data_scripts.recipe import Plan
 from fmlab import hub
-from fmlab.errors import FmlabError
+from fmlab.errors import FmlabError, ModelError
 from fmlab.pretraining import universal as course
 from fmlab.pretraining.patches import Patches
 from fmlab.settings import data_folder
@@ -65,6 +65,8 @@ CARDS: dict[str, Callable[[Path, Mapping[str, object], nn.Module], str]] = {
 
 def write_card(name: str, weights: Path) -> None:
     """Evaluate stored weights, and write their card beside them; how they were made is told by the file."""
+    if not weights.is_file():
+        raise ModelError(f"There are no weights at {weights}, so there is nothing to write a card about; train them first.")
     with safe_open(weights, framework="pt") as file:
         said = json.loads(file.metadata()["fmlab"])
     text = CARDS[name](weights, said["notes"], hub.load(said["name"], weights))

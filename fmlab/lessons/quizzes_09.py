@@ -23,11 +23,11 @@ QUESTIONS = (
         "You load MedSAM's weights into SAM's predictor. All names and shapes match, nothing is missing, and the masks are poor. "
         "What do you look at first?",
         (
-            Option("Whether the weights were loaded at all.",
-                   "All entries matched, and a model of random weights gives no masks."),
             Option("What goes in: the range of the greys, and how the picture was resized.",
                    "It is in no file of weights. SAM's predictor subtracts ImageNet's mean; MedSAM learned with [0, 1] and with "
                    "pictures stretched to a square.", right=True),
+            Option("Whether the weights were loaded at all.",
+                   "All entries matched, and a model of random weights gives no masks."),
             Option("The order of sigmoid and resize.",
                    "It moves edges by fractions of a pixel. Masks do not become poor by that."),
             Option("The learning rate.", "Nothing is being trained."),
@@ -51,12 +51,12 @@ QUESTIONS = (
         "09-q4",
         "MA-SAM's adapters convolve over slices only, with a kernel of 3 × 1 × 1. Why not 3 × 3 × 3?",
         (
+            Option("Slices are thicker than pixels.", "They often are. That would be a reason for another kernel, not for none."),
+            Option("A 3 × 3 × 3 convolution would not be trainable.", "It would be, with nine times the weights."),
             Option("Rows and columns are SAM's own trade; only the third axis is new, and the small kernel has a ninth of the "
                    "weights.",
                    "What is frozen already reads the plane well. (3DSAM-adapter does take 3 × 3 × 3, but each channel on its "
                    "own, which is as cheap.)", right=True),
-            Option("Slices are thicker than pixels.", "They often are. That would be a reason for another kernel, not for none."),
-            Option("A 3 × 3 × 3 convolution would not be trainable.", "It would be, with nine times the weights."),
             Option("Attention cannot be combined with convolutions in the plane.",
                    "SAM-Med2D does just that, beside the MLP of every block."),
         ),

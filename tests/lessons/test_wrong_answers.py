@@ -34,8 +34,8 @@ SPECS = [spec for number in NUMBERS for spec in exercises(number)]
 
 
 def test_every_exercise_of_every_lesson_has_three_wrong_answers():
-    assert {name for name, rows in WRONG if len(rows) >= 3} == {
-        spec.id for lesson in lessons() for spec in exercises(lesson.number)}
+    assert {lesson.number for lesson in lessons()} <= set(NUMBERS)  # drafts of lessons have exercises already
+    assert {name for name, rows in WRONG if len(rows) >= 3} == {spec.id for number in NUMBERS for spec in exercises(number)}
 
 
 @pytest.mark.parametrize(("name", "function", "words"), CASES, ids=[f"{name}-{function.__name__}" for name, function, _ in CASES])
