@@ -4,15 +4,17 @@
     edits(found, truth)                  what is left of a mask after "largest component", honest and not
     ask_volume(model, volume)            the model behind a canvas, for somebody who clicks herself
     through(volume, masks, truth, ...)   axial slices through a structure, with its clicks
+    after_clicks, by_place_alone, table  what lesson 10 draws and prints
     patients(names)                      the real scans that are on this machine, and what is drawn on them
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from scipy import ndimage
 from torch import Tensor, nn
 
@@ -23,8 +25,9 @@ from fmlab.interactive.clicks import foreground
 from fmlab.interactive.pictures import grey
 from fmlab.interactive.prompts import Prompts
 from fmlab.interactive.slices import largest_object, upright
+from fmlab.interactive.volume_attention import VolumeAttention, sum_of
 from fmlab.lessons.prompted import prompted
-from fmlab.lessons.slice_by_slice import spread
+from fmlab.lessons.slice_by_slice import inner_half, spread
 from fmlab.viewer.prompts import Answer, Request
 from fmlab.volume import Volume
 from fmlab.windows import SOFT_TISSUE, Window
@@ -62,10 +65,41 @@ def best_piece(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return pieces == shared.argmax() if shared.any() else np.zeros_like(found)
 
 
-def patients(names: Sequence[str], least: int = 200) -> dict[str, tuple[Volume, dict[str, np.ndarray]]]:
-    """Title -> a real scan of the cache and its masks (X, Y, Z), of these names, or of the brain's tumour; {} where none is.
+def after_clicks(ask: AskVolume, truth: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """The mask (X, Y, Z) bool after ``count`` clicks, each in the inner half of the largest error."""
+    rng, told, mask = np.random.default_rng(seed), Prompts.of(3), np.zeros_like(truth)
+    for _ in range(count):
+        told = told.add(inner_half(mask, truth, rng))
+        mask = ask(told)
+    return mask
 
-    least: voxels of a mask. Nothing is downloaded.
+
+def by_place_alone(place: tuple[int, int, int], textbook: bool, side: int = 8) -> Tensor:
+    """Where a query at this place looks, (side, side, side), if all tables of ``VolumeAttention`` say "the nearer the better"."""
+    attention = VolumeAttention(4, 1, (side,) * 3, textbook).requires_grad_(False)
+    near = -torch.arange(1.0 - side, side).abs()
+    for table in (attention.rel_pos_d, attention.rel_pos_h, attention.rel_pos_w):
+        table.copy_(near[:, None].expand(-1, 4))
+    terms = attention.terms(torch.full((1, 1, side, side, side, 4), 0.25))
+    bias = sum_of(*terms, (side,) * 3)[0, 0].expand(side, side, side, side, side, side)[place]
+    return bias.flatten().softmax(0).view(bias.shape)
+
+
+def table(rows: Mapping[str, Mapping[str, float] | Sequence[float]], columns: Sequence = (), corner: str = "") -> str:
+    """Dice by row and column as text, and their means below where a row names its columns itself."""
+    named = {name: dict(row) if isinstance(row, Mapping) else dict(zip(columns, row)) for name, row in rows.items()}
+    heads = list(next(iter(named.values())))
+    if not columns:
+        named["mean"] = {head: float(np.mean([row[head] for row in named.values()])) for head in heads}
+    wide = max(len(str(head)) for head in heads) + 2
+    lines = [f"{corner:26s}" + "".join(f"{head!s:>{wide}s}" for head in heads)]
+    return "\n".join(lines + [f"{name:26s}" + "".join(f"{row[head]:{wide}.2f}" for head in heads) for name, row in named.items()])
+
+
+def patients(names: Sequence[str], least: int = 200) -> dict[str, tuple[Volume, dict[str, np.ndarray]]]:
+    """Title -> a real scan of the cache and its masks (X, Y, Z), of these names, or of the brain's tumour.
+
+    least: voxels of a mask. Nothing is downloaded; where nothing is there, a body of hospital E stands in.
     """
     found = {}
     loads = {"CT": lambda: _drawn("totalsegmentator-ct", names), "MR": lambda: _drawn("totalsegmentator-mr", names),
@@ -73,6 +107,9 @@ def patients(names: Sequence[str], least: int = 200) -> dict[str, tuple[Volume, 
     for title, load in loads.items():
         for scan, masks in scenes.if_there(load):
             found[title] = scan, {name: mask for name, mask in masks.items() if mask.sum() >= least}
+    if not found:
+        body = next(iter(nano.bodies({"E": 1}, nano.FINE, 8000)))
+        found["hospital E"] = body, {name: body.mask(name).numpy() for name in names if name in body.structures}
     return found
 
 
