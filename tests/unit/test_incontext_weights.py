@@ -48,12 +48,39 @@ def first_number(card: str, words: str) -> float:
     return float(re.search(re.escape(words) + r"[^:]*: (\d\.\d+)", card)[1])
 
 
+def numbers(name: str, heading: str) -> dict[str, dict[str, float]]:
+    """Row -> column -> mean, of the table under a heading of a card; gaps are left out."""
+    text = (WEIGHTS / f"{name}-nano.md").read_text(encoding="utf-8").split(f"# {heading}\n")[1].split("\n#")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    return {row[0]: {column: float(cell.split()[0]) for column, cell in zip(rows[0][1:], row[1:]) if cell != "-"}
+            for row in rows[2:]}
+
+
+GRID = [f"S={s}, M={m}" for s in (1, 2, 4, 8, 16) for m in (1, 4)]
+GROUPS = {"A-D", "E", "F", "real CT, examples of bodies", "real CT, its own slices", "lung X-rays, one example"}
+
+
 def test_universeg_gains_from_every_doubling_of_its_support():
-    card = (WEIGHTS / "universeg-nano.md").read_text(encoding="utf-8")
-    line = next(line for line in card.splitlines() if line.startswith("| A-D |"))
-    cells = [float(cell.split()[0]) for cell in line.strip("| ").split("|")[2:]]
-    single = cells[::2]  # M = 1, for S = 1, 2, 4, 8, 16
+    row = numbers("universeg", "Dice by size of support and ensemble")["A-D"]
+    single = [row[f"S={s}, M=1"] for s in (1, 2, 4, 8, 16)]
     assert single == sorted(single) and single[-1] >= 0.70
+
+
+def test_tyches_card_has_the_same_grid_for_its_best_candidate_and_for_one_answer():
+    best = numbers("tyche", "The best of four candidates")
+    mean = numbers("tyche", "The mean of their probabilities, as one answer")
+    assert GROUPS <= best.keys() == mean.keys()
+    for group, row in best.items():
+        assert [*row] == [*mean[group]] == ["tasks", *GRID], group
+    assert best["A-D"]["S=16, M=1"] > best["A-D"]["S=1, M=1"] + 0.05  # it too uses its support
+    assert all(best[group]["S=16, M=1"] >= mean[group]["S=16, M=1"] for group in ("A-D", "E", "F"))
+
+
+def test_iris_card_has_every_number_of_references_and_what_tuning_brings():
+    found = numbers("iris", "Dice in 3-D by number of references")
+    assert found.keys() == {"A-D", "E", "F", "real CT"}
+    assert all({f"S={s}" for s in (1, 2, 4, 8, 16)} <= row.keys() for row in found.values())
+    assert all(found[group]["S=1, tuned"] > found[group]["S=1"] + 0.1 for group in ("A-D", "E"))
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +117,7 @@ def test_readme_quotes_the_cards():
     readme, card = ((path).read_text(encoding="utf-8") for path in (ROOT / "README.md", WEIGHTS / "universeg-nano.md"))
     quoted = re.search(r"never a task: Dice (\d\.\d+) with sixteen examples", readme)
     assert quoted and float(quoted[1]) == pytest.approx(first_number(card, "never a task, hospitals A to D, S=16"), abs=0.005)
+    iris = (WEIGHTS / "iris-nano.md").read_text(encoding="utf-8")
+    said = re.search(r"(0\.\d+) in 3-D on new people\s+for tasks of its training, (0\.\d+) for .*, and (0\.\d+) for", readme)
+    for number, words in zip(said.groups(), (r"new people, S=16", r"hospitals A to D, S=16", r"T tuned on that one")):
+        assert float(number) == pytest.approx(float(re.search(rf"{words}: (0\.\d+)", iris)[1]), abs=0.0051)
