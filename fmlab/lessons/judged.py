@@ -91,7 +91,7 @@ def table(rows: Mapping[str, Mapping[str, float] | Sequence[float]], columns: Se
     heads = list(next(iter(named.values())))
     if not columns:
         named["mean"] = {head: float(np.mean([row[head] for row in named.values()])) for head in heads}
-    wide = max(len(str(head)) for head in heads) + 2
+    wide = max(6, *(len(str(head)) for head in heads)) + 2
     lines = [f"{corner:26s}" + "".join(f"{head!s:>{wide}s}" for head in heads)]
     return "\n".join(lines + [f"{name:26s}" + "".join(f"{row[head]:{wide}.2f}" for head in heads) for name, row in named.items()])
 

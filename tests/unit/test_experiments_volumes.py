@@ -175,3 +175,23 @@ def test_clicks_in_the_cut_out_and_on_the_scan_are_the_same_place(monkeypatch):
     (here, cut), inner, outer = judged.cut_about(body, body.mask("liver")), *(told[s] for s in sorted(told))
     assert cut.shape == min(told) and nano.SIDE * nano.COARSE == 192
     assert torch.equal(inner.points + torch.tensor([s.start for s in here]), outer.points)
+
+
+def test_places_of_volume_attention_as_meant_are_about_the_query_and_as_published_blind_for_i():
+    meant, published = (judged.by_place_alone((2, 5, 4), textbook) for textbook in (True, False))
+    assert np.unravel_index(int(meant.argmax()), meant.shape) == (2, 5, 4)
+    assert torch.allclose(published, published[:1].expand_as(published), atol=1e-7) and not torch.allclose(meant[0], meant[2])
+    assert float(meant.sum()) == pytest.approx(1) == float(published.sum())
+
+
+def test_tables_have_a_mean_where_rows_name_their_columns():
+    text = judged.table({"liver": {"cut": 0.8, "whole": 0.6}, "spleen": {"cut": 0.4, "whole": 0.2}}).splitlines()
+    assert text[0].split() == ["cut", "whole"] and text[-1].split() == ["mean", "0.60", "0.40"]
+    assert judged.table({"3-D": [0.1, 0.25]}, (1, 10), "seed 0").splitlines()[1].split() == ["3-D", "0.10", "0.25"]
+
+
+def test_after_clicks_asks_once_a_click():
+    truth = bright().mask("liver").numpy()
+    ask = Right(truth)
+    assert np.array_equal(judged.after_clicks(ask, truth, 3), truth)
+    assert [len(prompts.points) for prompts in ask.asked] == [1, 2, 3]
