@@ -5,7 +5,8 @@
     mask = sliced.mask(sliced.followed({40: box}))         from slice to slice, while the model trusts its own answer
 
 A slice is encoded when it is first asked for, for all structures and people; the boxes of many slices go through the decoder in
-one call. One box a slice, one mask a box, as in the crowd study (Kulkarni et al. 2024, arXiv:2403.15218).
+one call. One box a slice, and the model's single mask for it. (The crowd study, Kulkarni et al. 2024, arXiv:2403.15218, took the
+most trusted of three masks.)
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class SlicedVolume:
             slices[index] = mask[::-1].T  # undoes ``upright``
         return out
 
-    def followed(self, boxes: Mapping[int, Tensor], least_iou: float = 0.5, grow: float = 1.0) -> SliceBoxes:
+    def followed(self, boxes: Mapping[int, Tensor], least_iou: float = 0.35, grow: float = 1.0) -> SliceBoxes:
         """Boxes for further slices: a slice's last mask, its box ``grow`` pixels wider, is the prompt of the next one.
 
         Both ways from each slice that has a box, until a mask is empty, a predicted IoU falls below ``least_iou``, or the next

@@ -41,7 +41,7 @@ def within(volume: Volume, name: str, beyond: int) -> list[int]:
 
 def trained(volumes: Sequence[Volume], labels: Sequence[np.ndarray], name: str, seed: int = 0) -> nn.Module:
     """A small U-Net trained on ``pairs`` for the profile's time: the same start and draws whatever the labels are."""
-    return task_net(pairs(volumes, labels, name), steps=5 * profile().steps, seed=seed)
+    return task_net(pairs(volumes, labels, name), steps=4 * profile().steps, seed=seed)
 
 
 @torch.no_grad()
