@@ -110,9 +110,11 @@ def volume_sam(nano_sam):
 def test_a_new_volume_sam_is_the_sam_in_every_slice(nano_sam):
     thing = stacks.boxed(body(), "liver")
     model = stacks.VolumeSam(nano_sam).eval()
-    found, expected = stacks.slice_by_slice(model, thing), stacks.flat_sam(nano_sam, thing, together=3)
-    assert expected.any() and torch.equal(found, expected)
-    low, _ = nano_sam(thing.slices[:1, None].expand(-1, 3, -1, -1), boxes=thing.box[None], multimask=False)
+    found, count = stacks.slice_by_slice(model, thing), len(thing.slices)
+    with torch.no_grad():
+        low, _ = nano_sam(thing.slices[:, None].expand(-1, 3, -1, -1), boxes=thing.box.expand(count, -1), multimask=False)
+    expected = torch.nn.functional.interpolate(low, thing.mask.shape[1:], mode="bilinear")[:, 0] > 0
+    assert expected.any() and (found != expected).float().mean() < 1e-4  # rounding may turn a pixel on the outline
     with torch.no_grad():
         torch.testing.assert_close(model(thing.slices[None, [0, 0, 1]], thing.box[None])[0, 1], low[0, 0], atol=1e-4, rtol=1e-4)
 
@@ -120,7 +122,8 @@ def test_a_new_volume_sam_is_the_sam_in_every_slice(nano_sam):
 def test_of_a_volume_sam_the_encoder_stays_frozen(nano_sam):
     model = stacks.VolumeSam(nano_sam)
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
-    assert {"FacTu.weight", "sam.image_encoder.blocks.0.adapter_conv.weight"} <= trained
+    assert "FacTu.weight" in trained
+    assert "sam.image_encoder.blocks.0.Block.adapter_conv.weight" in trained
     assert not any(name.startswith("sam.image_encoder.") and "adapter" not in name and "FacTs" not in name for name in trained)
 
 
