@@ -86,14 +86,17 @@ picture, outline = pictures.grey(body, "axial", k), pictures.drawn(body, name, "
 sliced, given = SlicedVolume(model, body), [boxes[who][name][k] for who in people]
 found = [sliced.answers({k: box}).masks[0] for box in given]
 told = [replace(Prompts.of(2), box=box) for box in given]
-figure(prompted([picture] * len(people), found, told, [outline] * len(people), [who.name for who in people]),
-       alt=f"Axial slice {k} four times with the left kidney's outline, a box by each of {', '.join(w.name for w in people)}, and SAM's "
-           "mask of each box.")
+fig = prompted([picture] * len(people), found, told, [outline] * len(people), [who.name for who in people])
+left, top, right, bottom = given[0].tolist()
+for ax in fig.axes:
+    ax.set(xlim=(left - 14, right + 14), ylim=(bottom + 14, top - 14))
+figure(fig, alt=f"The left kidney in axial slice {k}, four times, its outline dashed: a box by each of "
+                f"{', '.join(who.name for who in people)}, and SAM's mask of each box.")
 
 # %% [markdown]
 # *What to see.* The dotted box is the person's, the solid line is what SAM makes of it, the dashed one is the truth. SAM looks at the
-# picture, too, and forgives a box that is a little off. (It is a small SAM: its masks of an expert's boxes are no masterpieces,
-# and what we measure below is how much worse they get.)
+# picture, too: its masks differ less than the boxes do. (It is a small SAM. Even an expert's boxes give no masterpieces, and
+# it spills over the edge of a box. What we measure below is how much worse it gets.)
 
 # %%
 predict("11-p1", "The hurried person's boxes are off by 15 % of their sides, and she leaves out a third of the slices. Which costs more "

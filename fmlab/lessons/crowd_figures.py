@@ -22,6 +22,7 @@ def choice_curves(curves: Mapping[str, np.ndarray], title: str = "", first: int 
     for (what, values), style in zip(curves.items(), STYLES):
         ax.plot(np.arange(len(values)) + first, values, style, label=what)
     ax.set(xlabel="boxes drawn", ylabel="Dice of the volume", title=title)
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(frameon=False)
     told = "; ".join(f"{what} {values[0]:.2f}, {values[1]:.2f} after the next, {values[-1]:.2f} at the end"
                      for what, values in curves.items())
