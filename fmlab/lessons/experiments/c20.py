@@ -41,7 +41,7 @@ class Setting:
     """
 
     people: int = 1
-    rounds: int = 8
+    rounds: int = 5
     least: int = 24
     crumb: int = 4
     structures: tuple[str, ...] = STRUCTURES

@@ -99,7 +99,7 @@ class CanvasView extends Panel {
     this.slider.value = index;
     this.slider.setAttribute("aria-valuetext", this.place(index));
     const slow = this.desk.busy && performance.now() - this.desk.since > 150;
-    if (this.desk.busy && !slow) setTimeout(() => this.draw(), 160);
+    if (this.desk.busy && !slow) setTimeout(() => this.desk.busy && this.draw(), 160);
     this.show(this.readout, slow ? "Working …" : `${this.place(index)}${this.easel.veiled ? " · masks hidden" : ""}`);
     this.show(this.trouble, this.desk.state.trouble);
     this.show(this.kept, this.get("_kept") || this.spec.resumed);
@@ -181,8 +181,8 @@ class CanvasView extends Panel {
     this.canvas.setPointerCapture(event.pointerId);
     const voxel = this.easel.voxel(event);
     this.easel.cross = false;
-    this.giveUp();
-    if (!voxel) return;
+    this.down = this.easel.rubber = null;
+    if (!voxel) return this.draw();
     this.desk.spot = voxel;
     this.down = { voxel, x: event.offsetX, y: event.offsetY, other: event.button === 2 || event.ctrlKey };
   }
@@ -200,7 +200,7 @@ class CanvasView extends Panel {
     const { down, easel } = this;
     if (!down) return;
     const [box, sign] = [easel.rubber, this.get("sign") * (down.other ? -1 : 1)];
-    this.giveUp();
+    this.down = easel.rubber = null; // the event below paints
     if (box) this.event("box", [box, easel.voxel(event, false)]);
     else this.point(down.voxel, sign);
   }

@@ -1,6 +1,7 @@
 // The canvas: its stage: the slice under the masks of all classes, with the marks of the prompts.
 
 const MASK_FILL = 0.3;
+const IN_MASK = Uint8Array.from({ length: 256 }, (_, code) => (code ? 1 : 0));
 const INK = { 1: ["#fff", "#000"], 0: ["#000", "#fff"] }; // of a point's disc and its sign; its rim has the class's colour
 
 class Easel extends Stage {
@@ -19,17 +20,15 @@ class Easel extends Stage {
 
   paintLayers(ctx, [w, h]) {
     if (this.veiled) return;
-    const [pane, here] = [this.panes[0], Uint8Array.from({ length: 256 }, (_, code) => (code ? 1 : 0))];
-    for (const { class: k, mask } of this.desk.slice().layers) {
-      if (!mask) continue;
-      const [r, g, b] = this.colour(k);
-      const sheet = this.sheet("mask", [w, h]);
-      const fill = (Math.round(MASK_FILL * 255) << 24) | (b << 16) | (g << 8) | r;
-      for (let i = 0; i < mask.length; i++) sheet.pixels[i] = mask[i] ? fill : 0;
+    const pane = this.panes[0];
+    for (const layer of this.desk.slice().layers) {
+      if (!layer.mask) continue;
+      const colour = this.colour(layer.class);
+      layer.shown ??= { fill: tinted(layer.mask, w, h, colour), lines: edges(layer.mask, w, h, IN_MASK)[1] }; // once an answer
       ctx.imageSmoothingEnabled = false; // a pixel is in the mask or it is not
-      ctx.drawImage(sheet.show(), pane.x, pane.y, pane.w, pane.h);
-      ctx.fillStyle = `rgb(${r} ${g} ${b})`;
-      strokeEdges(ctx, edges(mask, w, h, here)[1], pane.x, pane.y, pane.w / w, pane.h / h);
+      ctx.drawImage(layer.shown.fill, pane.x, pane.y, pane.w, pane.h);
+      ctx.fillStyle = `rgb(${colour})`;
+      strokeEdges(ctx, layer.shown.lines, pane.x, pane.y, pane.w / w, pane.h / h);
     }
   }
 
@@ -81,6 +80,14 @@ class Easel extends Stage {
     }
     ctx.setLineDash([]);
   }
+}
+
+/** A mask as a picture in a class's colour. */
+function tinted(mask, w, h, [r, g, b]) {
+  const sheet = new Sheet(w, h);
+  const fill = (Math.round(MASK_FILL * 255) << 24) | (b << 16) | (g << 8) | r;
+  for (let i = 0; i < mask.length; i++) if (mask[i]) sheet.pixels[i] = fill;
+  return sheet.show();
 }
 
 /** The box around two voxels, as Python slices: its first voxel, and one past its last. */
