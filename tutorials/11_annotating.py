@@ -20,7 +20,7 @@
 #     prerequisites: ["lesson 08", "what Dice is (lesson 00)"]
 #     minutes: 75
 #     seconds: 130
-#     gigabytes: 1.3
+#     gigabytes: 1.2
 #     download_mb: 4.5
 #     hardware: 2 CPU cores
 # ---
@@ -197,11 +197,11 @@ for who, given in answers.items():
     print(f"{who:10s}", *(f"{dice:14.2f}" for dice in dices))
 
 # %% [markdown]
-# *What to see.* Interpolation gives back a good part of what the gaps had cost, for no time of anybody's. Merging gives back more,
-# for three times the boxes: it outvotes the wrong organs, too, which interpolation cannot see. What neither knows is where a
-# structure ends beyond the last box: look at the ends yourself. Following would need a single box, but every step inherits the error
-# of the one before, and nothing but the predicted IoU says when to stop; our small SAM's hardly differs between a good
-# mask and a poor one.
+# *What to see.* Interpolation gives back a good part of what the gaps had cost, for no time of anybody's. Merging costs three times
+# the boxes, and beats two of the three people alone: it fills gaps, and outvotes the wrong organs, which interpolation cannot see.
+# What neither knows is where a structure ends beyond the last box: look at the ends yourself. Following gets lost, and does
+# harm: every step inherits the error of the one before, and nothing but the predicted IoU says when to stop; our small SAM's
+# hardly differs between a good mask and a poor one.
 
 # %% [markdown]
 # ## 5. Five minutes
