@@ -2,7 +2,7 @@
 
 const CANVAS_KEYS = {
   Click: "a point; drag: a box", "Right click": "not this", "← → ↑ ↓": "move the cross (Shift: ten)",
-  "+ −": "this, not this, at the cross", B: "one corner of a box, then two", "U R": "undo, redo", Delete: "clear this class here",
+  "+ −": "this, not this, at the cross", B: "a corner of a box, twice", "U R": "undo, redo", Delete: "clear this class here",
   "N P": "next, previous class", "Page ↑ ↓": "next, previous slice", "1–4 H": "window, hide masks",
 };
 const CANVAS_STATE = "index current sign window _kept".split(" ");
