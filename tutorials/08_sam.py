@@ -90,9 +90,9 @@ figure(prompted([liver.image] * 2, [None, found.mask], [click, click], [None, li
            f"{metrics.dice(found.mask, liver.mask):.2f}.")
 
 # %% [markdown]
-# *What to see.* A green plus is a positive click ("this"). Which organ it is in, the model was not told. In our small model encoder
-# and decoder cost about as much; in the published one the encoder takes many seconds on a laptop and a click less than one, and
-# that difference is why people like to use it.
+# *What to see.* A green plus is a positive click ("this"). The answer is a part of the liver about the click. The model was told
+# neither that this is a liver, nor how much of it is wanted. Even in our small model the image costs more than a click; in the
+# published one it takes many seconds on a laptop, a click about one, and this difference is why people like to work with it.
 
 # %% [markdown]
 # ## 2. How does a click say where it is?
@@ -135,7 +135,7 @@ centres = [(16, 16), (32, 40), (60, 8)]
 likeness = [torch.einsum("chw,c->hw", places, places[:, y, x]) / (len(places) / 2) for x, y in centres]
 figure(row([z.clamp(min=0) for z in likeness], titles=[f"place {c}" for c in centres], sides=""),
        alt="For three places of a grid of 64 x 64: how alike the code of each other place is. A bright spot about the place itself, "
-           f"which falls below one half within {int((likeness[1][32] > 0.5).sum()) // 2} steps or so, and grey ripples elsewhere.")
+           f"which falls below one half within {int((likeness[1][40] > 0.5).sum()) // 2} steps or so, and grey ripples elsewhere.")
 
 # %% [markdown]
 # *What to see.* Codes are alike where places are near, and nearly unrelated elsewhere. A *product* of codes, which is what attention
@@ -190,7 +190,10 @@ figure(row(looks[4:], truth=[liver.mask] * 4, titles=titles),
            f"{'inside' if liver.mask.flat[int(looks[4].argmax())] else 'outside'} the liver.")
 
 # %% [markdown]
-# *What to see.* TO BE SEEN.
+# *What to see.* In round one the click's token looks away, into an empty corner: it knows a place, and has nothing to ask about it
+# yet. (Trained attention often parks where it does no harm.) Then the image reads the tokens, and from now on the image's features know
+# that there was a click, and where. In round two the click's token looks at the place that was clicked on, and the tokens of the masks
+# look over a wide region, at what might belong to it and at what might not.
 
 # %% [markdown]
 # ## 4. One click, three answers
@@ -216,9 +219,9 @@ figure(prompted([chamber.image] * 3, found.masks, [click] * 3, [chamber.mask] * 
 predict("08-p1")
 
 # %% [markdown]
-# *What to see.* Whole, part, part of a part: the three masks came to differ because, as with Tyche in lesson 07, only the best of
-# them learns. And with each comes a guess of its own quality, the **predicted IoU**, by which one may be chosen without a person.
-# How good is that choice? Below, one click on each of many objects.
+# *What to see.* Nearly the whole trunk, the heart with some of what is beside it, about the chamber: three sizes. The three masks came
+# to differ because, as with Tyche in lesson 07, only the best of them learns. And with each comes a guess of its own quality, the
+# **predicted IoU**, by which one may be chosen without a person. How good is that choice? Below, one click on each of many objects.
 
 # %%
 objects = c08.scenes(people)
@@ -234,8 +237,10 @@ print(f"{len(objects)} objects, one click each, mean Dice: of three masks the mo
       f"{np.corrcoef(chosen, guess)[0, 1]:.2f}")
 
 # %% [markdown]
-# *What to see.* "The best of three" is what many papers report. It needs somebody who looks at all three and knows the truth: a
-# person may, a program may not.
+# *What to see.* The guess is not worth much here: it is far too modest, and hardly changes from click to click. Our model has learned
+# which of its three masks is the best one *as a rule*. (A predicted IoU has to be examined like any other prediction.) And mind the
+# second number. "The best of three" is what many papers report. It needs somebody who looks at all three and knows the truth: a person
+# may, a program may not.
 
 # %% [markdown]
 # ## 5. Correct it
@@ -279,7 +284,10 @@ for what, (asked, again) in ways.items():
     print("Dice after 1 to 5 clicks", *(f"{dice:.2f}" for dice in np.mean(dices, axis=0)), f"  what goes in again: {what}")
 
 # %% [markdown]
-# *What to see.* TO BE SEEN.
+# *What to see.* Told its own logits, the model goes on where it was; told nothing, or a mask of 0 and 1, it is a little worse, or falls
+# back sooner. The last line follows the paper: three masks for the first click, the *single* mask for all later ones. Here that is much
+# worse, since in our short training the single mask learned least. From here on we take the most trusted of three, also after
+# several clicks. A rule of a paper is true of the paper's model; measure it on yours.
 
 # %% [markdown]
 # ### How far do clicks take us?
@@ -309,7 +317,10 @@ for what in rows[0] if rows else ():
 figure(claims.forest(["C08"]), alt=claims.forest_alt(["C08"]))
 
 # %% [markdown]
-# *What to see.* TO BE SEEN.
+# *What to see.* Three things at once. The second click helps a lot, the fifth hardly. *Many* clicks even harm: in training nobody clicked
+# on one object more than six times, and what a network never met it need not do well. And all of this gain belongs to the person who knows
+# the truth. The other two, whose every click is right as well, gain nothing to speak of: a click helps where the mask is *wrong*, and
+# to know where that is, is most of the work. Keep this in mind when you read "Dice after $n$ clicks".
 
 # %% [markdown]
 # ## 6. Everything at once
@@ -323,7 +334,8 @@ figure(coloured(liver.image, found.labels().numpy()),
        alt=f"An axial slice, and the same with the {len(found)} masks that a grid of 16 x 16 clicks left over, each in a colour.")
 
 # %% [markdown]
-# *What to see.* Many pieces, neatly drawn, and not one has a name. That is what "segment anything" means: objects, not anatomy.
+# *What to see.* A patchwork: some organs, halves of others, pieces of air, and not one has a name. That is what "segment anything"
+# means: objects, not anatomy. (With the published SAM the pieces are drawn far better; names they have not, either.)
 
 # %% [markdown]
 # ## 7. Now you
@@ -342,8 +354,8 @@ canvas
 print(marks(canvas, body))  # run this again after clicking
 
 # %% [markdown]
-# *What to see.* How many prompts did you need for a mask that you would sign? And then look at the next slice: nothing is there.
-# A promptable model of *slices* forgets everything from one to the next. (Lesson 10 goes to 3-D.)
+# *What to see.* How many prompts did you need for a mask that you would sign? (With this small model, perhaps none would do.) And then
+# look at the next slice: nothing is there. A promptable model of *slices* forgets everything from one to the next. (Lesson 10 goes to 3-D.)
 
 # %% [markdown]
 # ## 8. A real CT
@@ -374,7 +386,9 @@ mine
 print(mine.resumed or "A new annotation.", marks(mine, scan), sep="\n")
 
 # %% [markdown]
-# *What to see.* TO BE SEEN. `mine.save("masks.nii.gz")` writes what you have annotated, on the scan's own grid.
+# *What to see.* One click finds compact organs of the size of a fist, and is poor at what is much larger (liver) or smaller (aorta): the
+# mask that it trusts most has a favourite size. So draw a box, or go on clicking. `mine.save("masks.nii.gz")` writes what you have
+# annotated, on the scan's own grid.
 
 # %% [markdown]
 # ## 9. The bill

@@ -28,7 +28,7 @@ def over_clicks(curves: Sequence[Mapping[str, np.ndarray]], box: float | None = 
     if box is not None:
         ax.axhline(box, color="grey", label="a tight box, no click")
     ax.set(xlabel="clicks", ylabel="mean Dice", title=f"{len(curves)} objects; clicks after the first go to the ...")
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     said = "; ".join(f"{way} {dices[0]:.2f}, {dices[1]:.2f}, {dices[-1]:.2f}" for way, dices in means.items())
     return figure(fig, alt=f"Mean Dice over the number of clicks, after one, two and {len(dices)}: {said}."
                            + (f" A tight box alone: {box:.2f}." if box is not None else ""))
@@ -45,7 +45,7 @@ def bill(scans: Mapping[str, Mapping]) -> Picture:
         said.append(f"{name}, {scan['slices']} slices and {scan['structures']} structures: {scan['without prompts']:.2f} without "
                     f"prompts, {scan['after'][0]:.2f} after {spent[0]} clicks, {scan['after'][-1]:.2f} after {spent[-1]}")
     ax.set(xlabel="clicks on the scan", ylabel="mean Dice in 3-D", title="dotted: the model without prompts")
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure(fig, alt="Mean Dice of scans over the clicks spent on each. " + "; ".join(said) + ".")
 
 
@@ -53,5 +53,5 @@ def axes() -> tuple[Figure, Axes]:
     """A figure with one plot."""
     from matplotlib.figure import Figure
 
-    fig = Figure(figsize=(6, 3.2), layout="constrained")
+    fig = Figure(figsize=(8, 3.2), layout="constrained")
     return fig, fig.subplots()
