@@ -19,9 +19,9 @@
 #       - count what that costs in clicks, and tell an evaluation that clicks by the ground truth from one that does not
 #     prerequisites: ["lesson 00", "what attention is: softmax of products, a weighted mean"]
 #     minutes: 85
-#     seconds: 60
-#     gigabytes: 1.0
-#     download_mb: 4.5
+#     seconds: 45
+#     gigabytes: 0.6
+#     download_mb: 4.4
 #     hardware: 2 CPU cores
 # ---
 
@@ -46,9 +46,9 @@
 
 # %% [markdown] tags=["instructor"]
 # **Notes for teachers.** 85 minutes alone, 110 in a room. Sections 7 and 8 (clicking) are what people remember; give them a third
-# of the time, and a contest: who reaches the best Dice on the kidney with three clicks? At 08-p2 let somebody point at the
+# of the time, and a contest: who reaches the best Dice on the kidney with three clicks? At 08-p1 let somebody point at the
 # projected slice with a finger, and ask the room what she means: they will not agree, and that is section 4. Exercise 2 is the only
-# attention that is written by hand in this part of the course; do not skip it. 08-p4 is an estimate: collect the guesses on the
+# attention that is written by hand in this part of the course; do not skip it. 08-p3 is an estimate: collect the guesses on the
 # board before the cell runs. Without network section 8 uses a body of hospital E.
 
 # %%
@@ -273,7 +273,7 @@ thing = pictures.scene(people[0], "stomach")
 logits = lambda found: found.low[found.best]  # noqa: E731
 masks, told, dices = zip(*corrected(sam, thing, 5, logits))
 titles = [f"{n + 1} click{'s' * (n > 0)}: Dice {dice:.2f}" for n, dice in enumerate(dices)]
-figure(prompted([thing.image] * 5, masks, told, [thing.mask] * 5, titles),
+figure(prompted([thing.image] * 5, masks, told, [thing.mask] * 5, titles, margin=8),
        alt=f"The stomach after one to five clicks, each in the middle of the largest error; {'; '.join(titles)}.")
 
 # %%
@@ -340,7 +340,7 @@ figure(coloured(liver.image, found.labels().numpy()),
 # %% [markdown]
 # ## 7. Now you
 #
-# Left click: this. Right click: not this. Drag: a box. `u` undoes; the keys are under the *?* button. Try the left kidney, on this
+# Left click: this. Right click: not this. Drag: a box. `u` undoes; all keys stand beside the picture. Try the left kidney, on this
 # slice and on its neighbours. What helps most, a click in the middle, a click at the edge, a negative one, a box?
 
 # %%
@@ -372,7 +372,7 @@ real = c08.scenes([scan])[:6]
 steps = [corrected(sam, thing, 1, lambda found: None)[0] for thing in real]
 titles = [f"{thing.name}: {step.dice:.2f}" for thing, step in zip(real, steps)]
 figure(prompted([thing.image for thing in real], [step.mask for step in steps], [step.prompts for step in steps],
-                [thing.mask for thing in real], titles), alt=f"One click on each of six structures. Dice: {', '.join(titles)}.")
+                [thing.mask for thing in real], titles, margin=20), alt=f"One click on each of six structures. Dice: {', '.join(titles)}.")
 
 # %% [markdown]
 # And now by hand. What you click is kept in a file after each answer, and is there again when you come back.

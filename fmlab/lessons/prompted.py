@@ -53,16 +53,24 @@ def corrected(predictor: SamPredictor, thing: Scene, number: int, again: Callabl
 
 
 def prompted(images: Sequence[np.ndarray], found: Sequence, prompts: Sequence[Prompts | None], truth: Sequence | None = None,
-             titles: Sequence[str] = (), inches: float = 2.4, sides: str = "LR") -> Figure:
-    """``viewer.row`` of pictures (H, W) uint8 with each one's prompts: + a positive click, x a negative one, a dotted box."""
-    fig = row([image / 255 for image in images], found, truth, titles, inches, sides)
-    for ax, told in zip(fig.axes, prompts):
+             titles: Sequence[str] = (), inches: float = 2.4, margin: int | None = None) -> Figure:
+    """``viewer.row`` of pictures (H, W) uint8 with each one's prompts: + a positive click, x a negative one, a dotted box.
+
+    margin: a square about each truth with so many pixels around it is shown, not the whole picture.
+    """
+    fig = row([image / 255 for image in images], found, truth, titles, inches)
+    for number, (ax, told) in enumerate(zip(fig.axes, prompts)):
         for label, mark, colour in ((1, "P", POSITIVE), (0, "X", NEGATIVE)):
             places = told.points[told.labels == label] if told is not None else np.zeros((0, 2))
             ax.plot(*places.T, mark, color=colour, markersize=8, markeredgecolor="white", linestyle="none")
         if told is not None and told.box is not None:
             x0, y0, x1, y1 = told.box.tolist()
             ax.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], ":", color=POSITIVE, linewidth=1.5)
+        if margin is not None:
+            places = np.argwhere(truth[number])
+            middle, half = (places.min(0) + places.max(0)) / 2, np.ptp(places, axis=0).max() / 2 + margin
+            ax.set(xlim=(middle[1] - half, middle[1] + half), ylim=(middle[0] + half, middle[0] - half))
+            ax.set_facecolor("black")
     return fig
 
 

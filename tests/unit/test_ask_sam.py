@@ -142,6 +142,8 @@ def test_pictures_with_prompts_show_each_sign_and_the_box():
     marks = [line.get_marker() for line in fig.axes[0].lines if len(line.get_xdata()) and line.get_linestyle() == "None"]
     assert marks == ["P", "X"] and any(line.get_linestyle() == ":" for line in fig.axes[0].lines)
     assert not [line for line in fig.axes[1].lines if len(line.get_xdata())]
+    near = prompted([picture], [mask], [told], [mask], margin=2).axes[0]
+    assert near.get_xlim() == (17 - 9, 17 + 9) and near.get_ylim() == (7 + 9, 7 - 9)
     labels = np.zeros((20, 30), int)
     labels[2:5, 2:5], labels[8:12, 8:12] = 1, 7
     assert len(coloured(picture, labels).axes[1].images) == 2
