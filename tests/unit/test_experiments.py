@@ -217,12 +217,16 @@ def test_c20_counts_rounds_until_the_goal():
     assert [c20.needed(dices, goal) for goal in (0.2, 0.5, 0.55, 0.9)] == [1, 2, 3, 4]
 
 
+def drawn_in(body, index):
+    """Liver and aorta in an axial slice, upright."""
+    return [body.mask(name).numpy()[:, ::-1, index].T for name in ("liver", "aorta")]
+
+
 def test_c20_pieces_are_connected_and_crumbs_are_left_out():
-    body = blocks("A")
-    masks, owners = c20.pieces(body, ("liver", "aorta"), 1, 4)
+    masks, owners = c20.pieces(drawn_in(blocks("A"), 1), 4)
     assert owners == [0, 1, 1] and [int(mask.sum()) for mask in masks] == [192, 16, 16]
-    assert c20.pieces(body, ("liver", "aorta"), 1, 17)[1] == [0]
-    assert c20.pieces(body, ("liver", "aorta"), 4, 4)[1] == []
+    assert c20.pieces(drawn_in(blocks("A"), 1), 17)[1] == [0]
+    assert c20.pieces(drawn_in(blocks("A"), 4), 4)[1] == []
 
 
 def test_c20_dice_in_3d_of_pieces_put_together(clicked_bodies, monkeypatch):
@@ -242,7 +246,7 @@ def test_c20_dice_in_3d_of_pieces_put_together(clicked_bodies, monkeypatch):
 def test_c20_answers_are_those_of_the_predictor(clicked_bodies, monkeypatch):
     body, told, decode = blocks("A"), [], clicked_bodies.decode
     predictor, rng = SamPredictor(clicked_bodies), np.random.default_rng(5)
-    picture, masks = c20.squared(c20.grey(body, "axial", 1)), c20.squared(c20.pieces(body, ("liver", "aorta"), 1, 4)[0])
+    picture, masks = c20.squared(c20.grey(body, "axial", 1)), c20.squared(c20.pieces(drawn_in(body, 1), 4)[0])
     monkeypatch.setattr(clicked_bodies, "decode", lambda features, points, **others: told.append(points) or decode(
         features, points, **others))
     first = next(c20.answers(predictor, picture, masks, 1, rng))

@@ -9,6 +9,7 @@ the most trusted of three masks, as there.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -20,10 +21,11 @@ from fmlab import hub, inference, metrics
 from fmlab.errors import PromptWarning
 from fmlab.interactive import nano
 from fmlab.interactive.clicks import Clicks, largest_error, random_foreground
-from fmlab.interactive.pictures import drawn, grey
+from fmlab.interactive.pictures import grey
 from fmlab.interactive.predictor import SamPredictor
 from fmlab.interactive.sam import Sam
 from fmlab.interactive.simulation import passes
+from fmlab.interactive.slices import upright
 from fmlab.lessons import claims
 from fmlab.pretraining.universal import UNIVERSAL
 from fmlab.volume import Volume
@@ -60,26 +62,27 @@ def clicked(model: Sam, volume: Volume, names: tuple[str, ...], rounds: int, see
     predictor, rng = SamPredictor(model), np.random.default_rng(seed)
     overlap, found = np.zeros((2, rounds, len(names)))
     objects = np.zeros(len(names), dtype=int)
-    truths = {name: volume.mask(name) for name in names}
+    truths = [volume.mask(name).numpy() for name in names]
     for index in range(volume.shape[2]):
-        masks, owners = pieces(volume, names, index, crumb)
+        flat = [upright(truth[:, :, index]) for truth in truths]
+        masks, owners = pieces(flat, crumb)
         if not owners:
             continue
         objects += np.bincount(owners, minlength=len(names))
         for number, answer in enumerate(answers(predictor, squared(grey(volume, "axial", index)), squared(masks), rounds, rng)):
             for k in set(owners):
                 mine = answer[[i for i, owner in enumerate(owners) if owner == k]].any(0)
-                overlap[number, k] += (mine & squared(drawn(volume, names[k], "axial", index))).sum()
+                overlap[number, k] += (mine & squared(flat[k])).sum()
                 found[number, k] += mine.sum()
-    sizes = np.array([int(truths[name].sum()) for name in names])
+    sizes = np.array([int(truth.sum()) for truth in truths])
     return Clicked(2 * overlap / (found + sizes), objects)
 
 
-def pieces(volume: Volume, names: tuple[str, ...], index: int, crumb: int) -> tuple[np.ndarray, list[int]]:
-    """Connected pieces (N, H, W) bool of structures in an axial slice, and whose each is: its number in ``names``."""
+def pieces(structures: Sequence[np.ndarray], crumb: int) -> tuple[np.ndarray, list[int]]:
+    """Connected pieces (N, H, W) bool of structures (H, W) in a slice, and whose each is: its structure's number."""
     masks, owners = [], []
-    for k, name in enumerate(names):
-        labels, count = ndimage.label(drawn(volume, name, "axial", index))
+    for k, structure in enumerate(structures):
+        labels, count = ndimage.label(structure)
         kept = [labels == number for number in range(1, count + 1)]
         kept = [mask for mask in kept if mask.sum() >= crumb]
         masks, owners = masks + kept, owners + [k] * len(kept)
@@ -87,7 +90,8 @@ def pieces(volume: Volume, names: tuple[str, ...], index: int, crumb: int) -> tu
 
 
 @torch.no_grad()
-def answers(predictor: SamPredictor, image: np.ndarray, truth: np.ndarray, rounds: int, rng: np.random.Generator):
+def answers(predictor: SamPredictor, image: np.ndarray, truth: np.ndarray, rounds: int, rng: np.random.Generator
+            ) -> Iterator[np.ndarray]:
     """Masks (N, H, W) bool after each round, of all N objects (N, H, W) of a square picture (H, H) at once."""
     predictor.set_image(image)
     scale = predictor.model.size / len(image)
