@@ -79,25 +79,28 @@ def grid(model: nn.Module, tasks: Sequence[Task], candidates: int = 4, shots: Se
     """(S, M) -> Dice of Tyche-TS, the mean over tasks of the means over queries, with intervals over tasks."""
     found = {}
     for s in shots:
-        for m in ensembles:
-            best, one = zip(*[dices(model, task, s, m, candidates) for task in tasks])
-            found[s, m] = Answers(mean_of(best), mean_of(one))
+        best, one = (torch.stack(each) for each in zip(*[dices(model, task, s, ensembles, candidates) for task in tasks]))
+        for i, m in enumerate(ensembles):
+            found[s, m] = Answers(mean_of(best[:, i].tolist()), mean_of(one[:, i].tolist()))
     return found
 
 
 @torch.no_grad()
-def dices(model: nn.Module, task: Task, shots: int, ensemble: int, candidates: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Dice (N,) of each query's best candidate, and of the mean candidate; supports as in ``incontext.evaluate.dices``.
+def dices(model: nn.Module, task: Task, shots: int, ensembles: Sequence[int], candidates: int, seed: int = 0
+          ) -> tuple[Tensor, Tensor]:
+    """For each M the mean Dice over queries (M,) of the best candidate, and of the mean candidate.
 
-    All M support sets meet the same noise, so that candidate k can be averaged over them.
+    Supports are drawn as in ``incontext.evaluate.dices``. All of a query's support sets meet the same noise, so that candidate k
+    can be averaged over them; a smaller M has the first sets of a larger one.
     """
     best, one = [], []
     for i, (image, mask) in enumerate(zip(task.queries.images, task.queries.masks)):
         generator = torch.Generator().manual_seed(seed + i)
         others = without(task.support, task.queries.names[i] if task.queries.names else "")
         noise = torch.randn(1, candidates, *image.shape[1:], generator=generator)
-        sets = support_sets(others, shots, ensemble, generator)
-        p = torch.stack([model(image[None], s.images[None], s.masks[None], noise=noise)[0].sigmoid() for s in sets]).mean(0)
-        best.append(float(max_dice((p > 0.5).float(), mask)))
-        one.append(metrics.dice(p.mean(0) > 0.5, mask[0] > 0))
-    return torch.tensor(best, dtype=torch.float64), torch.tensor(one, dtype=torch.float64)
+        sets = support_sets(others, shots, max(ensembles), generator)
+        p = torch.stack([model(image[None], s.images[None], s.masks[None], noise=noise)[0].sigmoid() for s in sets])
+        averages = [p[:m].mean(0) for m in ensembles]
+        best.append([float(max_dice((each > 0.5).float(), mask)) for each in averages])
+        one.append([metrics.dice(each.mean(0) > 0.5, mask[0] > 0) for each in averages])
+    return torch.tensor(best, dtype=torch.float64).mean(0), torch.tensor(one, dtype=torch.float64).mean(0)
