@@ -17,7 +17,7 @@ from fmlab.vocabulary import region
 from fmlab.volume import Volume
 
 RANGES = replace(randomise.STRONG, turn=8.0, cut=0.1)
-LEAST = 24  # voxels of an object in its cube
+LEAST = 60  # voxels of an object in its cube
 MOST = 0.5  # share of the cube
 
 

@@ -1,8 +1,9 @@
 """Training by simulated interaction: the loss of a small SAM in 2-D and of a small SAM-Med3D, for ``training.train``.
 
 Source: Kirillov et al. 2023, arXiv:2304.02643, appendix A; Wang et al. 2023, arXiv:2310.15161. The papers take 11 passes an
-object, and begin with an encoder that knows images already (SAM: a masked autoencoder). Here everything begins at random: in a
-first stage each object gets one prompt, which is cheap, and then 2 to ``MOST`` of them, few more often than many.
+object, and begin with an encoder that knows images already (SAM: a masked autoencoder). Here everything begins at random. A first
+stage does without the decoder's transformer (``glance``), in a second one each object gets one prompt, which is cheap, and then 2
+to ``MOST`` of them, few more often than many.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fmlab.interactive import losses
 from fmlab.interactive.boxes import jittered_box
+from fmlab.interactive.glance import cross_entropy, glance_loss
 from fmlab.interactive.preprocess_sam import normalised
 from fmlab.interactive.sam import Sam
 from fmlab.interactive.sam_med3d import SamMed3D
@@ -29,17 +30,21 @@ def as_sam_sees(images: Tensor) -> Tensor:
 
 
 def sam_loss(model: Sam, batch: dict, most: int = MOST) -> Tensor:
-    """Mean over passes. batch: image (B, 1, H, W) in [0, 1], masks (B, M, H, W), as ``Slices`` gives them.
+    """Mean over passes. batch: image (B, 1, H, W) in [0, 1], masks (B, M, H, W), as ``Slices`` gives them. most: 0 to glance.
 
-    Each image is encoded once for all its objects and passes. The first prompt of a step is a click or a jittered box.
+    Each image is encoded once for all its objects and passes. The first prompt of a step is a click or a jittered box. All four
+    masks learn at every pass, where SAM trains its single mask on prompts without doubt only: a small model needs each lesson.
     """
+    if not most:
+        return glance_loss(model, as_sam_sees(batch["image"]), batch["masks"])
     rng = np.random.default_rng(int(torch.randint(2**31, ())))
     images, truth = batch["image"], batch["masks"].flatten(0, 1) > 0
     features = model.image_encoder(as_sam_sees(images))
     image_of = torch.arange(len(images), device=images.device).repeat_interleave(batch["masks"].shape[1])
 
-    def decode(**prompts) -> tuple[Tensor, Tensor]:
-        return model.decode(features, **prompts, image_of=image_of)
+    def decode(points: Tensor, labels: Tensor, boxes: Tensor, masks: Tensor, multimask: bool) -> tuple[Tensor, Tensor]:
+        tokens, dense = model.prompt_encoder(points, labels, boxes, masks)
+        return model.mask_decoder(features[image_of], model.prompt_encoder.dense_positions(), tokens, dense)
 
     box = None if rng.random() < 0.5 else jittered_box
     answers = passes(decode, truth, rng, count_of(rng, most), box)
@@ -48,6 +53,8 @@ def sam_loss(model: Sam, batch: dict, most: int = MOST) -> Tensor:
 
 def sam_med3d_loss(model: SamMed3D, batch: dict, most: int = MOST) -> Tensor:
     """The same in 3-D: image (B, 1, X, Y, Z), normed, masks (B, M, X, Y, Z), as ``Cubes`` gives them; clicks alone."""
+    if not most:
+        return glance_loss(model, batch["image"], batch["masks"])
     rng = np.random.default_rng(int(torch.randint(2**31, ())))
     truth = batch["masks"].flatten(0, 1) > 0
     features = model.image_encoder(batch["image"])
@@ -61,24 +68,17 @@ def sam_med3d_loss(model: SamMed3D, batch: dict, most: int = MOST) -> Tensor:
 
 
 def answer_loss(answer: Pass, truth: Tensor) -> Tensor:
-    """Of an answer's M masks the best learns, by Dice and balanced cross-entropy, and every predicted IoU; truth: (N, *size).
+    """Mask 0 learns, of the others the best, all by Dice and cross-entropy, and every predicted IoU; truth: (N, *size).
 
     SAM takes 20 focal + Dice, SAM-Med3D Dice + cross-entropy (``losses``). An object has one pixel in a hundred, and with a mean
     over all pixels a small model soon says "nowhere", where neither Dice nor focal loss has a slope to speak of. So what lies
-    inside and what lies outside is averaged apart. SAM-Med3D leaves its IoU head untrained; here it learns, for it is shown.
+    inside weighs more (``glance.cross_entropy``). SAM-Med3D leaves its IoU head untrained; here it learns, for it is shown.
     """
     target = truth[:, None].to(answer.logits.dtype)
-    each = losses.dice_per_mask(answer.logits, target.expand_as(answer.logits)) + balanced_entropy(answer.logits, target)
+    each = losses.dice_per_mask(answer.logits, target.expand_as(answer.logits)) + cross_entropy(answer.logits, target, 0.7)
     error = (answer.iou - losses.iou_per_mask(answer.logits.detach() > 0, target.expand_as(answer.logits))).square()
-    return (each.amin(1) + error.mean(1)).mean()
-
-
-def balanced_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy, half the mean inside and half the mean outside: logits (N, M, ...), target (N, 1, ...) to (N, M)."""
-    entropy = F.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none").flatten(2)
-    inside = target.flatten(2)
-    within, without = ((entropy * part).sum(2) / (part.sum(2) + 1) for part in (inside, 1 - inside))
-    return (within + without) / 2
+    several = each[:, 1:].amin(1) if each.shape[1] > 1 else each[:, 0]
+    return ((each[:, 0] + several) / 2 + error.mean(1)).mean()
 
 
 def count_of(rng: np.random.Generator, most: int = MOST) -> int:

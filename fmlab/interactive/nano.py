@@ -23,6 +23,10 @@ FINE_COUNTS = dict.fromkeys("ABCD", 24)  # bodies per hospital
 COARSE_COUNTS = dict.fromkeys("ABCD", 40)  # the people of the in-context models
 
 
+SOLID = tuple(name for name in TASKS if name not in ("body", "subcutaneous_fat", "muscle", "bone"))
+"""What one points at in 3-D: things, and not what is everywhere."""
+
+
 def bodies(counts: Mapping[str, int], spacing: float, first_seed: int = 0, workers: int | None = None) -> Cohort:
     """Whole label maps of several hospitals' bodies, in any phase and field of view; a seed is a person."""
     return assembly(counts, spacing, first_seed, workers, any_visit, partial=False)
@@ -35,7 +39,7 @@ def slices(counts: Mapping[str, int] = FINE_COUNTS, workers: int | None = None, 
 
 def cubes(counts: Mapping[str, int] = COARSE_COUNTS, workers: int | None = None, **changes) -> Cubes:
     """What the nano SAM-Med3D was trained on: cubes of 192 mm."""
-    return Cubes(bodies(counts, COARSE, workers=workers), TASKS, SIDE, COARSE, values=soft, **changes)
+    return Cubes(bodies(counts, COARSE, workers=workers), SOLID, SIDE, COARSE, values=soft, **changes)
 
 
 def soft(image: Tensor) -> Tensor:

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
 
 from fmlab.errors import TrainingError
 from fmlab.training.config import FREE, TrainConfig
+from fmlab.training.optimisers import Optimisers
 from fmlab.training.order import set_random_states
 
 NAME = "checkpoint.pt"
 
 
 def save(
-    path: Path, model: nn.Module, optimiser: Optimizer, states: list[dict], config: TrainConfig, step: int, cases: int
+    path: Path, model: nn.Module, optimiser: Optimisers, states: list[dict], config: TrainConfig, step: int, cases: int
 ) -> None:
     """Write everything that the step after this one depends on. step: steps done. states: random states by process.
 
@@ -38,7 +38,7 @@ def save(
         part.unlink(missing_ok=True)
 
 
-def load(path: Path, model: nn.Module, optimiser: Optimizer, config: TrainConfig, cases: int, rank: int, processes: int) -> int:
+def load(path: Path, model: nn.Module, optimiser: Optimisers, config: TrainConfig, cases: int, rank: int, processes: int) -> int:
     """Put the state of ``path`` into model, optimiser and generators; the number of steps done.
 
     TrainingError if the file is unreadable or belongs to another training. With another number of processes the order of cases

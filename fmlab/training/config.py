@@ -9,7 +9,8 @@ from fmlab.errors import SettingsError
 
 _COUNTS = {"steps": 1, "warmup": 0, "batch": 1, "accumulate": 1, "every": 1, "workers": 0, "seed": 0}  # name: least
 _AMOUNTS = ("lr", "weight_decay", "power")
-_CHOICES = {"schedule": ("cosine", "poly", "constant"), "precision": ("bf16", "bf16-everywhere", "float32")}
+_CHOICES = {"schedule": ("cosine", "poly", "constant"), "precision": ("bf16", "bf16-everywhere", "float32"),
+            "optimiser": ("adamw", "muon")}
 FREE = ("every", "workers", "device", "unused_parameters")  # what may change between a run and its continuation
 
 
@@ -17,7 +18,8 @@ FREE = ("every", "workers", "device", "unused_parameters")  # what may change be
 class TrainConfig:
     """The settings of a training; SettingsError for a value outside its range.
 
-    steps: updates of the weights. lr: highest learning rate. weight_decay: AdamW's. schedule: "cosine", "poly" or "constant".
+    steps: updates of the weights. lr: highest learning rate. weight_decay: taken off the weights in each step, in units
+    of the rate. optimiser: "adamw", or "muon" for the matrices (``optimisers``). schedule: "cosine", "poly" or "constant".
     warmup: steps until ``lr`` is reached. power: exponent of "poly". batch: cases of one pass, all processes together.
     accumulate: passes per step. clip: largest norm of the gradient, None for no limit. seed: order, augmentation and dropout.
     precision: "bf16" (autocast, on CUDA only; float32 elsewhere), "bf16-everywhere" (on a CPU too: half the time where the
@@ -29,6 +31,7 @@ class TrainConfig:
     steps: int
     lr: float = 1e-3
     weight_decay: float = 0.01
+    optimiser: str = "adamw"
     schedule: str = "cosine"
     warmup: int = 0
     power: float = 0.9

@@ -20,6 +20,7 @@ from fmlab.training.allocator import freed_memory_kept
 from fmlab.training.config import TrainConfig
 from fmlab.training.distributed import Place, place
 from fmlab.training.log import Log, read_log
+from fmlab.training.optimisers import Optimisers, optimisers
 from fmlab.training.order import Drawn, Order, cases_of, loader, name_of, random_states, seeded
 from fmlab.training.schedules import learning_rate
 
@@ -47,7 +48,7 @@ def train(
     model: nn.Module, loss: Loss, data: Dataset | DataLoader, config: TrainConfig, folder: Path | str, resume: bool = True,
     progress: bool = True,
 ) -> Result:
-    """Train the weights of ``model`` that require gradients, in place, with AdamW; log and checkpoint go to ``folder``.
+    """Train the weights of ``model`` that require gradients, in place; log and checkpoint go to ``folder``.
 
     loss: called as ``loss(model, batch)``; the mean over the batch's cases, a scalar. data: cases by index (mappings of tensors,
     or what your collate function takes); of a DataLoader its data set and collate function are used. Where ``folder`` holds a
@@ -66,10 +67,9 @@ def train(
             raise TrainingError(f"{folder} holds a training already; choose a new folder, or resume=True to go on with it.")
         folder.mkdir(parents=True, exist_ok=True)
         model.to(here.device).train()
-        weights = [p for p in model.parameters() if p.requires_grad]
-        if not weights:
+        if not any(weight.requires_grad for weight in model.parameters()):
             raise TrainingError("No weight of the model requires a gradient; unfreeze what you want to train.")
-        optimiser = torch.optim.AdamW(weights, config.lr, weight_decay=config.weight_decay)
+        optimiser = optimisers(model, config)
         try:
             with freed_memory_kept(here.device.type == "cpu"):
                 _Run(here, model, loss, data, order, config, folder, optimiser).go(progress and here.rank == 0)
@@ -92,7 +92,7 @@ class _Run:
     order: Order
     config: TrainConfig
     folder: Path
-    optimiser: torch.optim.Optimizer
+    optimiser: Optimisers
 
     def start(self) -> int:
         """Resume where there is a checkpoint; the number of steps already done."""
@@ -133,14 +133,13 @@ class _Run:
         """One update of the weights; the log's line."""
         began, config = time.perf_counter(), self.config
         lr = learning_rate(config, step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = lr
+        self.optimiser.set_lr(lr)
         self.optimiser.zero_grad()
         try:
             passes = range(config.accumulate)
             losses = torch.stack([self.one_pass(network, next(batches), last=k + 1 == config.accumulate) for k in passes])
             values = self.here.stack(losses)  # (processes, accumulate): all see the same numbers, so all stop together
-            norm = nn.utils.clip_grad_norm_(self.optimiser.param_groups[0]["params"], config.clip or math.inf)
+            norm = nn.utils.clip_grad_norm_(self.optimiser.weights, config.clip or math.inf)
             if not bool(torch.isfinite(values).all() & torch.isfinite(norm)):
                 raise TrainingError(self.not_finite(step, losses))
             self.optimiser.step()

@@ -22,6 +22,7 @@ from fmlab import train as shell
 from fmlab.errors import SettingsError, TrainingError
 from fmlab.training import TrainConfig, curve, learning_rate, read_log, train
 from fmlab.training.demo import Balls, loss, net
+from fmlab.training.optimisers import optimisers
 from fmlab.training.order import Drawn, Order, random_states, seeded, set_random_states
 
 HERE = Path(__file__).parent
@@ -121,7 +122,7 @@ def test_a_failed_save_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch):
     before = (tmp_path / "checkpoint.pt").read_bytes()
     monkeypatch.setattr(checkpoint.torch, "save", lambda whole, file: (file.write(b"half"), 1 / 0))
     with pytest.raises(ZeroDivisionError):
-        checkpoint.save(tmp_path / "checkpoint.pt", net(), torch.optim.AdamW(net().parameters()), [], SMALL, 1, 1)
+        checkpoint.save(tmp_path / "checkpoint.pt", net(), optimisers(net(), SMALL), [], SMALL, 1, 1)
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
     assert not list(tmp_path.glob("*.part"))
 
