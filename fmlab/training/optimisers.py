@@ -59,12 +59,13 @@ class Optimisers:
 def optimisers(model: nn.Module, config: TrainConfig) -> Optimisers:
     """Those of ``config.optimiser`` for the weights of the model that require gradients."""
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    matrices = [layer.weight for layer in model.modules() if isinstance(layer, nn.Linear) and layer.weight.requires_grad]
-    if config.optimiser == "adamw" or not matrices:
-        return Optimisers(torch.optim.AdamW(weights, config.lr, weight_decay=config.weight_decay))
-    ours = {id(weight) for weight in matrices}
-    unique = list({id(weight): weight for weight in matrices}.values())
-    muon = torch.optim.Muon([{"params": unique, "bolder": BOLDER}], config.lr, weight_decay=config.weight_decay,
-                            adjust_lr_fn="match_rms_adamw")
-    others = [weight for weight in weights if id(weight) not in ours]
-    return Optimisers(muon, torch.optim.AdamW(others, config.lr, weight_decay=config.weight_decay)) if others else Optimisers(muon)
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)] if config.optimiser == "muon" else []
+    matrices = {id(layer.weight): layer.weight for layer in layers if layer.weight.requires_grad}  # a shared one once
+    others = [weight for weight in weights if id(weight) not in matrices]
+    members = []
+    if matrices:
+        groups = [{"params": list(matrices.values()), "bolder": BOLDER}]
+        members.append(torch.optim.Muon(groups, config.lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"))
+    if others:
+        members.append(torch.optim.AdamW(others, config.lr, weight_decay=config.weight_decay))
+    return Optimisers(*members)

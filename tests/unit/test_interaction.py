@@ -14,6 +14,7 @@ from fmlab.interactive import learning
 from fmlab.interactive.clicking import at_random, dice_after, in_the_middle
 from fmlab.interactive.clicks import Clicks
 from fmlab.interactive.cubes import Cubes
+from fmlab.interactive.glance import begin_with_places, cross_entropy, places_in, weights_at
 from fmlab.interactive.pictures import drawn, grey, largest_slice, scene
 from fmlab.interactive.prompts import Prompts
 from fmlab.interactive.simulation import Pass, passes, tight
@@ -154,21 +155,65 @@ def test_a_loss_reaches_every_part_that_is_asked(name: str, item: dict):
     assert not {key for key in still if not any(part in key for part in unused)}, still
 
 
-def test_the_best_of_several_masks_learns():
+def test_mask_0_and_the_best_of_the_others_learn():
     truth = torch.zeros(1, 6, 6, dtype=torch.bool)
     truth[:, :3] = True
-    logits = torch.stack([torch.where(truth[0], 3.0, -3.0), torch.zeros(6, 6), -torch.where(truth[0], 3.0, -3.0)])[None]
-    logits.requires_grad_()
-    learning.answer_loss(Pass(logits, torch.zeros(1, 3), logits), truth).backward()
-    assert logits.grad[0, 0].abs().sum() > 0 and not logits.grad[0, 1:].any()
+    good, unsure = torch.where(truth[0], 3.0, -3.0), torch.zeros(6, 6)
+    logits = torch.stack([unsure, good, unsure, -good])[None].requires_grad_()
+    learning.answer_loss(Pass(logits, torch.zeros(1, 4), logits), truth).backward()
+    assert [bool(x.any()) for x in logits.grad[0]] == [True, True, False, False]
 
 
-def test_inside_and_outside_weigh_the_same():
-    """A mask of one pixel in a hundred: to draw nothing costs as much as to draw everything."""
+def test_how_much_inside_and_outside_weigh():
+    """A mask of one pixel in a hundred: to draw nothing costs as much as to draw everything, or as the share says."""
     truth = torch.zeros(1, 1, 10, 10)
     truth[..., 0, 0] = 1
-    nothing, everything = (learning.balanced_entropy(torch.full((1, 1, 10, 10), x), truth) for x in (-4.0, 4.0))
-    assert float(nothing) == pytest.approx(float(everything) / 2, rel=0.6)
+    logits = torch.where(truth > 0, 0.0, -100.0)  # log 2 inside, nothing outside
+    inside = float(cross_entropy(logits, truth)), float(cross_entropy(logits, truth, 0.0)), float(cross_entropy(logits, truth, 0.5))
+    weights = 1 / 2, 1 / 100, 1 / (1 + 99**0.5)
+    assert inside == pytest.approx([weight * np.log(2) / 2 for weight in weights])  # the mean is over one pixel more
+
+
+@pytest.mark.parametrize(("name", "at"), [("sam", (40.0, 88.0)), ("sam_med3d", (5.0, 12.0, 26.0))])
+def test_a_glance_reads_the_features_where_the_click_is(name: str, at: tuple[float, ...]):
+    """Features that tell of their place by which alone they differ: the token there is that of the place."""
+    model = hub.build(name, size="nano").eval()
+    grid = model.image_encoder.grid
+    places = torch.stack(torch.meshgrid(*[torch.arange(float(n)) for n in grid], indexing="ij"))
+    places = places.flip(0) if name == "sam" else places
+    patch = model.image_encoder.patch
+    features = torch.zeros(1, model.prompt_encoder.channels, *grid)
+    features[:, : len(at)] = places
+    seen: list[Tensor] = []
+    for head in model.mask_decoder.output_hypernetworks_mlps:
+        head.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    points = torch.tensor(at)[None, None]
+    with torch.no_grad():
+        weights = weights_at(model, features, points)
+        token = model.prompt_encoder.points(points, torch.ones(1, 1), fill=False)
+    there = (torch.tensor(at) + 0.5) / patch - 0.5
+    assert weights.shape == (1, 1, model.prompt_encoder.channels // 8) and len(seen) == 4
+    torch.testing.assert_close((seen[0] - token)[0, 0, : len(at)], there, atol=1e-4, rtol=0)
+
+
+def test_places_lie_in_their_masks():
+    masks = torch.zeros(2, 20, 30, dtype=torch.bool)
+    masks[0, 3:5, 20:28], masks[1, 19, 0] = True, True
+    places = places_in(masks, 50).long()
+    assert places.shape == (2, 50, 2) and len({tuple(p) for p in places[0].tolist()}) > 8
+    assert all(masks[n, y, x] for n in range(2) for x, y in places[n].tolist())
+    cube = torch.zeros(1, 6, 7, 8, dtype=torch.bool)
+    cube[0, 1, 2, 3] = True
+    assert places_in(cube, 2).tolist() == [[[1, 2, 3], [1, 2, 3]]]
+
+
+def test_positions_begin_alike_where_they_are_near():
+    torch.manual_seed(0)
+    encoder = hub.build("sam", size="nano").image_encoder
+    begin_with_places(encoder)
+    rows = encoder.pos_embed.detach()[0, :, 0]
+    likeness = torch.nn.functional.cosine_similarity(rows[:1], rows, dim=1)
+    assert float(rows.std()) == pytest.approx(0.5, abs=0.1) and likeness[1] > 0.9 > 0.5 > likeness[-1]
 
 
 @torch.no_grad()

@@ -99,6 +99,41 @@ def wait_for_lines(path, count, process, seconds=60):
     raise AssertionError(f"{path} never had {count} lines; the process returned {process.poll()}")
 
 
+def test_muon_takes_the_matrices_and_resumes_bit_for_bit(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.LayerNorm(8), torch.nn.Linear(8, 4))
+    muon, adamw = optimisers(model, replace(SMALL, optimiser="muon")).members
+    assert [p.shape for g in muon.param_groups for p in g["params"]] == [(8, 2), (4, 8)]
+    assert all(p.ndim == 1 for g in adamw.param_groups for p in g["params"]) and isinstance(muon, torch.optim.Muon)
+
+    def recipe():
+        torch.manual_seed(1)
+        layers = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+        x = torch.randn(12, 2, generator=torch.Generator().manual_seed(0))
+        return layers, lambda net, batch: (net(batch) - batch.sum(1, keepdim=True)).square().mean(), list(x)
+
+    config = replace(SMALL, steps=60, optimiser="muon", schedule="constant", every=60)
+    whole = run(recipe, config, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(recipe, replace(config, every=20), tmp_path / "half", after=30)
+    assert equal(whole, run(recipe, config, tmp_path / "half"))
+    log = read_log(tmp_path / "whole")
+    assert sum(line["loss"] for line in log[-10:]) < sum(line["loss"] for line in log[:10]) / 4 and log[-1]["lr"] == config.lr
+
+
+def interrupted(recipe, config, folder, after):
+    """A run that is broken off in its loss after so many steps."""
+    with seeded(config.seed):
+        model, function, data = recipe()
+    calls = iter(range(after))
+
+    def loss_until(net, batch):
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return function(net, batch)
+
+    train(model, loss_until, data, config, folder, progress=False)
+
+
 def test_workers_and_a_loader_change_nothing(tmp_path):
     config = replace(SMALL, steps=3)
     alone = run(recipes.noisy, config, tmp_path / "alone")
