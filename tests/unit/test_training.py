@@ -111,7 +111,7 @@ def test_muon_takes_the_matrices_and_resumes_bit_for_bit(tmp_path):
         x = torch.randn(12, 2, generator=torch.Generator().manual_seed(0))
         return layers, lambda net, batch: (net(batch) - batch.sum(1, keepdim=True)).square().mean(), list(x)
 
-    config = replace(SMALL, steps=60, optimiser="muon", schedule="constant", every=60)
+    config = replace(SMALL, lr=3e-2, steps=60, optimiser="muon", schedule="constant", every=60)
     whole = run(recipe, config, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         interrupted(recipe, replace(config, every=20), tmp_path / "half", after=30)
