@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -14,7 +15,7 @@ from data_scripts.recipe import Plan
 from fmlab import hub
 from fmlab.interactive import nano
 from fmlab.interactive.cubes import Cubes
-from fmlab.interactive.glance import begin_with_places
+from fmlab.interactive.glance import begin_as_glance, begin_with_places
 from fmlab.interactive.learning import MOST, begin_with_masks, look_where_it_points, sam_loss, sam_med3d_loss
 from fmlab.interactive.slices import Slices
 from fmlab.interactive.textures import Textures
@@ -25,7 +26,8 @@ from fmlab.training.order import seeded
 STEPS = {"sam": (5000, 2000, 3500), "sam_textures": (5000, 2000, 3500), "sam_med3d": (5000, 1000, 2500)}
 """Of the stages: without the decoder's transformer (``glance``), with one prompt an object, with several."""
 
-STAGES = ((2e-3, 0), (1e-3, 1), (1e-3, MOST))
+STAGES = {"sam": ((2e-3, 0), (1e-3, 1), (1e-3, MOST)), "sam_textures": ((2e-3, 0), (1e-3, 1), (1e-3, MOST)),
+          "sam_med3d": ((2e-3, 0), (5e-4, 1), (5e-4, MOST))}
 """Learning rate, most prompts."""
 
 
@@ -71,12 +73,15 @@ def learned(plan: Plan, name: str, loss: Callable, data: Sequence[Dataset]) -> t
         begin_with_places(model.image_encoder)
     look_where_it_points(model)
     folder, log = data_folder() / "trainings" / f"{name}-nano-seed{plan.seed}-{steps}", []
-    for number, (count, (lr, most), items) in enumerate(zip(counts, STAGES, data), start=1):
+    for number, (count, (lr, most), items) in enumerate(zip(counts, STAGES[name], data), start=1):
+        if most == 1 and name == "sam_med3d":
+            with seeded(plan.seed):
+                begin_as_glance(model, torch.stack([items[n]["image"] for n in range(8)]))
         if most > 1:
             begin_with_masks(model)
         if count:
             settings = TrainConfig(count, lr=lr, weight_decay=0.01, optimiser="muon", warmup=min(50, count // 2), batch=2,
-                                   seed=len(STAGES) * plan.seed + number - 1, precision=plan.precision,
+                                   seed=len(counts) * plan.seed + number - 1, precision=plan.precision,
                                    unused_parameters=True)
             log += train(model, partial(loss, most=most), items, settings, folder / f"stage{number}").log
     curve(log).savefig(folder / "curve.png", dpi=120)
