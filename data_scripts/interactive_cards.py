@@ -16,9 +16,8 @@ Dice after 1, 3, 5 and 10 clicks. Each click lies in the middle of the largest e
 in the second table anywhere in what is wrong, as in training. Both look at the ground truth, which flatters: a person who sees
 only picture and mask does worse. In brackets the 95 % interval; people are drawn again, and with one person there is none."""
 SLICES = """\
-An object is the largest connected piece of a structure in the axial slice that shows most of it, on the slice's own pixels. After
-each click the most trusted of three masks counts, also after several clicks, where SAM takes its single mask: here that one had
-less training, and is worse. Box: the single mask for the tight box alone."""
+An object is the largest connected piece of a structure in the axial slice that shows most of it, on the slice's own pixels. The
+first click is answered by the most trusted of three masks, later ones and the tight box by the single mask, as SAM does."""
 VOLUMES = """\
 A structure is clicked on in the whole scan, never in a cube cut about the ground truth, and is scored on the scan's own grid
 (`fmlab.interactive.large_volumes`); bodies have 6 mm voxels."""

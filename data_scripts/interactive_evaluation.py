@@ -45,7 +45,7 @@ def bodies(hospitals: str, spacing: float, number: int, workers: int | None = No
 
 def slices_row(model: nn.Module, scenes: Iterable[Scene]) -> Row | None:
     """Dice of a ``Sam`` on pictures, on their own pixels; the intervals draw people again. None where there are none."""
-    predictor, middle, random, boxes, people = SamPredictor(model, multimask=True), [], [], [], []
+    predictor, middle, random, boxes, people = SamPredictor(model), [], [], [], []
     for number, one in enumerate(scenes):
         predictor.set_image(one.image)
         middle.append(after(AskSam(predictor), one.mask, in_the_middle, number))

@@ -78,7 +78,7 @@ from fmlab.volume import Volume
 # %%
 people = list(nano.bodies({"A": profile().cases // 3, "C": profile().cases // 3}, nano.FINE, 7000))
 liver = pictures.scene(people[0], "liver")
-sam = SamPredictor(hub.load("sam", "nano").requires_grad_(False).to(device()), multimask=True)
+sam = SamPredictor(hub.load("sam", "nano").requires_grad_(False).to(device()))
 encoding = seconds(lambda: sam.set_image(liver.image))
 click = pointed_at(liver.mask)
 found = sam.predict(click)
@@ -277,10 +277,9 @@ figure(prompted([thing.image] * 5, masks, told, [thing.mask] * 5, titles, margin
        alt=f"The stomach after one to five clicks, each in the middle of the largest error; {'; '.join(titles)}.")
 
 # %%
-ways = {"logits": (sam, logits), "nothing": (sam, lambda found: None), "0 and 1": (sam, lambda found: (logits(found) > 0).float()),
-        "logits, from the second click on the single mask": (SamPredictor(sam.model), logits)}
-for what, (asked, again) in ways.items():
-    dices = [[step.dice for step in corrected(asked, thing, 5, again)] for thing in objects[:20]]
+ways = {"logits": logits, "nothing": lambda found: None, "0 and 1": lambda found: (logits(found) > 0).float()}
+for what, again in ways.items():
+    dices = [[step.dice for step in corrected(sam, thing, 5, again)] for thing in objects[:20]]
     print("Dice after 1 to 5 clicks", *(f"{dice:.2f}" for dice in np.mean(dices, axis=0)), f"  what goes in again: {what}")
 
 # %% [markdown]

@@ -133,7 +133,7 @@ predict("10-p1", "Ten clicks on a structure that spans forty slices. Which mask 
          "3-D: it sees what lies between the slices"])
 
 # %%
-flat = SliceBySlice(SamPredictor(hub.load("sam", "nano").requires_grad_(False).to(device()), multimask=True), body)
+flat = SliceBySlice(SamPredictor(hub.load("sam", "nano").requires_grad_(False).to(device())), body)
 masks = [flat.segment(liver, 5, np.random.default_rng(0), carried) for carried in (False, True)]
 masks.append(judged.after_clicks(ask, liver, 5))
 j = pictures.largest_slice(body, "liver", "coronal")

@@ -53,10 +53,10 @@ class Masks:
 
 
 class SamPredictor:
-    """A ``Sam`` in eval mode, and the image that it looks at. multimask: what ``predict`` takes where it is not told."""
+    """A ``Sam`` in eval mode, and the image that it looks at."""
 
-    def __init__(self, model: Sam, multimask: bool | None = None):
-        self.model, self.multimask = model.eval(), multimask
+    def __init__(self, model: Sam):
+        self.model = model.eval()
         self.features: Tensor | None = None
         self.frame: Frame | None = None
 
@@ -71,14 +71,12 @@ class SamPredictor:
         """Masks for prompts in pixels of the image.
 
         mask: logits (size/4, size/4) of an answer before, else those that the prompts carry. multimask: three masks, or one;
-        left out, the predictor's own, and without one three for a single click without box or mask, which may mean several
-        things. Raises PromptError for prompts
+        left out, three for a single click without box or mask, which may mean several things. Raises PromptError for prompts
         outside the image, or none; ModelError before ``set_image``.
         """
         if self.features is None:
             raise ModelError("There is no image yet; call set_image first.")
         prompts = self.checked(prompts, mask)
-        multimask = self.multimask if multimask is None else multimask
         if multimask is None:
             multimask = len(prompts.points) == 1 and prompts.box is None and prompts.mask is None
         low, iou = self.model.decode(self.features, **self.as_seen(prompts), multimask=multimask)

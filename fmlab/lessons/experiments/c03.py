@@ -53,7 +53,7 @@ def curves(flat: SliceBySlice, solid: AskVolume, truth: np.ndarray, counts: tupl
 
 def of_person(sam: Sam, med3d: SamMed3D, person: Volume, setting: Setting, seed: int) -> dict[str, Curves]:
     """Structure -> curves, of those that the scan shows in enough voxels."""
-    flat, solid = SliceBySlice(SamPredictor(sam, multimask=True), person), AskVolume(nano.clickable(med3d, person))
+    flat, solid = SliceBySlice(SamPredictor(sam), person), AskVolume(nano.clickable(med3d, person))
     masks = {name: person.mask(name).numpy() for name in setting.structures}
     return {name: curves(flat, solid, mask, setting.clicks, seed + number)
             for number, (name, mask) in enumerate(masks.items()) if mask.sum() >= setting.least}

@@ -3,9 +3,6 @@
 Objects on slices of people that nobody trained on. The first click is in the middle of the object: to point at something is what
 a prompt is. Further ones are placed with the truth, in the middle of the largest error, or without it, by what the person sees of
 the answer: on its outline, or in its middle. What she clicks on she always judges rightly, which flatters a little, too.
-
-Every answer is the most trusted of three masks, also to several clicks, where the paper takes the single mask: in the small SAM
-that one had less training, and is worse.
 """
 
 from __future__ import annotations
@@ -86,7 +83,7 @@ def run(seed: int, setting: Setting | None = None, command: str = "") -> claims.
     setting = setting or Setting()
     model: nn.Module = hub.load("sam", "nano")
     people = nano.bodies(dict.fromkeys("ABCD", setting.people), nano.FINE, UNSEEN)
-    predictor, found = SamPredictor(model, multimask=True), {}
+    predictor, found = SamPredictor(model), {}
     for number, one in enumerate(scenes(people, setting.structures, setting.least)):
         found.setdefault(one.person, []).append(curves(predictor, one, setting.clicks, 1000 * seed + number))
     means = {way: np.mean([each[way] for rows in found.values() for each in rows], axis=0).tolist() for way in WAYS}

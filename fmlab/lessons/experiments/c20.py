@@ -2,8 +2,7 @@
 
 A flat SAM is asked slice by slice, object by object: every connected piece of a structure gets a click, then each a second one,
 and so on, until the mean Dice over structures, in 3-D, is that of the shipped universal model on the same scan. The clicks are
-placed with the truth, in the inner half of the largest error: somebody who does not know it needs more (C08). Every answer is
-the most trusted of three masks, as there.
+placed with the truth, in the inner half of the largest error: somebody who does not know it needs more (C08).
 """
 
 from __future__ import annotations
@@ -96,8 +95,8 @@ def answers(predictor: SamPredictor, image: np.ndarray, truth: np.ndarray, round
     predictor.set_image(image)
     scale = predictor.model.size / len(image)
 
-    def decode(points: Tensor, multimask: bool, **others) -> tuple[Tensor, Tensor]:
-        return predictor.model.decode(predictor.features, points * scale, **others, multimask=True)
+    def decode(points: Tensor, **others) -> tuple[Tensor, Tensor]:
+        return predictor.model.decode(predictor.features, points * scale, **others)
 
     for answer in passes(decode, torch.from_numpy(truth), rng, rounds, correction=worst,
                          first=lambda t, generator: worst(np.zeros_like(t), t, generator)):
