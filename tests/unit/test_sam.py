@@ -203,12 +203,3 @@ def test_tidy_fills_holes_and_drops_islands():
     tidied = automatic.tidy(mask, 4)
     assert bool(tidied[5, 5]) and not bool(tidied[16, 16]) and int(tidied.sum()) == 100
     assert torch.equal(automatic.tidy(mask & (torch.arange(20) > 14), 9), mask & (torch.arange(20) > 14))  # never the last one
-
-
-def test_predictor_takes_its_own_number_of_masks_where_it_is_not_told(model: Sam):
-    one, two = Prompts.of(2).click((3, 4)), Prompts.of(2).click((3, 4)).click((9, 9))
-    for own, counts in ((None, (3, 1)), (True, (3, 3)), (False, (1, 1))):
-        predictor = SamPredictor(model, own)
-        predictor.set_image(np.zeros((20, 20), np.uint8))
-        assert tuple(len(predictor.predict(prompts).iou) for prompts in (one, two)) == counts
-        assert len(predictor.predict(two, multimask=True).iou) == 3 and len(predictor.predict(one, multimask=False).iou) == 1
