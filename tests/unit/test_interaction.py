@@ -14,7 +14,7 @@ from fmlab.interactive import learning
 from fmlab.interactive.clicking import at_random, dice_after, in_the_middle
 from fmlab.interactive.clicks import Clicks
 from fmlab.interactive.cubes import Cubes
-from fmlab.interactive.glance import begin_with_places, cross_entropy, places_in, weights_at
+from fmlab.interactive.glance import begin_as_glance, begin_with_places, cross_entropy, places_in, weights_at
 from fmlab.interactive.pictures import drawn, grey, largest_slice, scene
 from fmlab.interactive.prompts import Prompts
 from fmlab.interactive.simulation import Pass, passes, tight
@@ -205,6 +205,24 @@ def test_places_lie_in_their_masks():
     cube = torch.zeros(1, 6, 7, 8, dtype=torch.bool)
     cube[0, 1, 2, 3] = True
     assert places_in(cube, 2).tolist() == [[[1, 2, 3], [1, 2, 3]]]
+
+
+@torch.no_grad()
+def test_a_decoder_that_begins_as_a_glance_reads_where_the_click_is():
+    torch.manual_seed(0)
+    model, cubes = hub.build("sam_med3d", size="nano").eval(), torch.randn(2, 1, 32, 32, 32)
+    learning.look_where_it_points(model)
+    begin_as_glance(model, cubes)
+    seen: list[Tensor] = []
+    reader = model.mask_decoder.transformer.layers[0].cross_attn_token_to_image
+    reader.register_forward_hook(lambda module, given, _: seen.extend(module.split(f(x)) for f, x in
+                                                                      ((module.q_proj, given[0]), (module.k_proj, given[1]))))
+    points = torch.tensor([[[6.0, 14, 25]], [[30, 2, 17]], [[17, 21, 9]]])
+    model.decode(model.image_encoder(cubes[:1]), points, torch.ones(3, 1), model.no_mask(3))
+    queries, keys = seen
+    weights = (queries @ keys.mT / queries.shape[-1] ** 0.5).softmax(-1)[:, :, 1].mean(1)  # of mask 0
+    places = torch.stack(torch.unravel_index(weights.argmax(1), (8, 8, 8)), dim=1)
+    assert ((places - ((points[:, 0] + 0.5) / 4 - 0.5)).abs() <= 1).all()
 
 
 def test_positions_begin_alike_where_they_are_near():
