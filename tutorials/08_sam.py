@@ -90,8 +90,8 @@ figure(prompted([liver.image] * 2, [None, found.mask], [click, click], [None, li
            f"{metrics.dice(found.mask, liver.mask):.2f}.")
 
 # %% [markdown]
-# *What to see.* A green plus is a positive click ("this"). The answer is a part of the liver about the click. The model was told
-# neither that this is a liver, nor how much of it is wanted. Even in our small model the image costs more than a click; in the
+# *What to see.* A green plus is a positive click ("this"). The answer is most of the liver, without the lobe that lies far from the
+# click. The model was told neither that this is a liver, nor how much of it is wanted. Even in our small model the image costs more than a click; in the
 # published one it takes many seconds on a laptop, a click about one, and this difference is why people like to work with it.
 
 # %% [markdown]
@@ -190,10 +190,10 @@ figure(row(looks[4:], truth=[liver.mask] * 4, titles=titles),
            f"{'inside' if liver.mask.flat[int(looks[4].argmax())] else 'outside'} the liver.")
 
 # %% [markdown]
-# *What to see.* In round one the click's token looks away, into an empty corner: it knows a place, and has nothing to ask about it
-# yet. (Trained attention often parks where it does no harm.) Then the image reads the tokens, and from now on the image's features know
-# that there was a click, and where. In round two the click's token looks at the place that was clicked on, and the tokens of the masks
-# look over a wide region, at what might belong to it and at what might not.
+# *What to see.* In round one the click's token looks near the place that was clicked on, and not yet quite at it; the tokens of the
+# masks have heard of the click from its token, and look somewhere in its neighbourhood. Then the image reads the tokens, and from now
+# on the image's features know that there was a click, and where. In round two all of them look inside the liver, near the click: what
+# is *there* goes into the tokens, and everything that is like it will be in the mask.
 
 # %% [markdown]
 # ## 4. One click, three answers
@@ -219,8 +219,8 @@ figure(prompted([chamber.image] * 3, found.masks, [click] * 3, [chamber.mask] * 
 predict("08-p1")
 
 # %% [markdown]
-# *What to see.* Nearly the whole trunk, the heart with some of what is beside it, about the chamber: three sizes. The three masks came
-# to differ because, as with Tyche in lesson 07, only the best of them learns. And with each comes a guess of its own quality, the
+# *What to see.* The heart and some crumbs elsewhere; about the chamber; the heart. So there is a small answer and a large one, and the
+# small one fits a chamber that nobody clicked on in training. The three masks came to differ because, as with Tyche in lesson 07, only the best of them learns. And with each comes a guess of its own quality, the
 # **predicted IoU**, by which one may be chosen without a person. How good is that choice? Below, one click on each of many objects.
 
 # %%
@@ -237,9 +237,8 @@ print(f"{len(objects)} objects, one click each, mean Dice: of three masks the mo
       f"{np.corrcoef(chosen, guess)[0, 1]:.2f}")
 
 # %% [markdown]
-# *What to see.* The guess is not worth much here: it is far too modest, and hardly changes from click to click. Our model has learned
-# which of its three masks is the best one *as a rule*. (A predicted IoU has to be examined like any other prediction.) And mind the
-# second number. "The best of three" is what many papers report. It needs somebody who looks at all three and knows the truth: a person
+# *What to see.* The guess is a hint and no more: it is far too modest, and tells good answers from poor ones only roughly. (A predicted
+# IoU has to be examined like any other prediction.) And mind the second number. "The best of three" is what many papers report. It needs somebody who looks at all three and knows the truth: a person
 # may, a program may not.
 
 # %% [markdown]
@@ -283,10 +282,9 @@ for what, again in ways.items():
     print("Dice after 1 to 5 clicks", *(f"{dice:.2f}" for dice in np.mean(dices, axis=0)), f"  what goes in again: {what}")
 
 # %% [markdown]
-# *What to see.* Told its own logits, the model goes on where it was; told nothing, or a mask of 0 and 1, it is a little worse, or falls
-# back sooner. The last line follows the paper: three masks for the first click, the *single* mask for all later ones. Here that is much
-# worse, since in our short training the single mask learned least. From here on we take the most trusted of three, also after
-# several clicks. A rule of a paper is true of the paper's model; measure it on yours.
+# *What to see.* Told its own logits, the model goes on where it was. Told nothing, or a mask of 0 and 1, it stumbles at the second
+# click: three masks answered the first one, a single one answers from now on, and without its own logits the model does not know
+# which of the three you looked at. A few clicks later that is forgotten, for by then the clicks say it all.
 
 # %% [markdown]
 # ### How far do clicks take us?
@@ -316,10 +314,10 @@ for what in rows[0] if rows else ():
 figure(claims.forest(["C08"]), alt=claims.forest_alt(["C08"]))
 
 # %% [markdown]
-# *What to see.* Three things at once. The second click helps a lot, the fifth hardly. *Many* clicks even harm: in training nobody clicked
-# on one object more than six times, and what a network never met it need not do well. And all of this gain belongs to the person who knows
-# the truth. The other two, whose every click is right as well, gain nothing to speak of: a click helps where the mask is *wrong*, and
-# to know where that is, is most of the work. Keep this in mind when you read "Dice after $n$ clicks".
+# *What to see.* Three things at once. Each click helps, and the later ones help less. Four or five of them are worth a tight box, which is
+# two corners. And most of this gain belongs to the person who knows the truth. Clicks on the outline bring half as much; clicks in the
+# answer's middle, each of them right as well, bring nothing: a click helps where the mask is *wrong*, and to know where that is, is most
+# of the work. Keep this in mind when you read "Dice after $n$ clicks".
 
 # %% [markdown]
 # ## 6. Everything at once
@@ -333,7 +331,7 @@ figure(coloured(liver.image, found.labels().numpy()),
        alt=f"An axial slice, and the same with the {len(found)} masks that a grid of 16 x 16 clicks left over, each in a colour.")
 
 # %% [markdown]
-# *What to see.* A patchwork: some organs, halves of others, pieces of air, and not one has a name. That is what "segment anything"
+# *What to see.* A patchwork: spleen and stomach, a vertebra, half a liver, pieces of air, and not one has a name. That is what "segment anything"
 # means: objects, not anatomy. (With the published SAM the pieces are drawn far better; names they have not, either.)
 
 # %% [markdown]
@@ -353,7 +351,7 @@ canvas
 print(marks(canvas, body))  # run this again after clicking
 
 # %% [markdown]
-# *What to see.* How many prompts did you need for a mask that you would sign? (With this small model, perhaps none would do.) And then
+# *What to see.* How many prompts did you need for a mask that you would sign? And then
 # look at the next slice: nothing is there. A promptable model of *slices* forgets everything from one to the next. (Lesson 10 goes to 3-D.)
 
 # %% [markdown]
@@ -385,8 +383,9 @@ mine
 print(mine.resumed or "A new annotation.", marks(mine, scan), sep="\n")
 
 # %% [markdown]
-# *What to see.* One click finds compact organs of the size of a fist, and is poor at what is much larger (liver) or smaller (aorta): the
-# mask that it trusts most has a favourite size. So draw a box, or go on clicking. `mine.save("masks.nii.gz")` writes what you have
+# *What to see.* On a body of our own one click was right for five of these six. On a patient spleen, stomach and bladder are as good, and
+# the rest is not: a real liver has vessels and shades that a computed one lacks, a real pancreas hides between bowels. So draw a box,
+# or go on clicking. `mine.save("masks.nii.gz")` writes what you have
 # annotated, on the scan's own grid.
 
 # %% [markdown]

@@ -16,6 +16,7 @@ from fmlab.interactive import losses
 from fmlab.interactive.boxes import jittered_box
 from fmlab.interactive.glance import cross_entropy, glance_loss
 from fmlab.interactive.preprocess_sam import normalised
+from fmlab.interactive.prompt_encoder import NEGATIVE, POSITIVE
 from fmlab.interactive.sam import Sam
 from fmlab.interactive.sam_med3d import SamMed3D
 from fmlab.interactive.simulation import Pass, passes
@@ -120,3 +121,13 @@ def begin_with_masks(model: Sam | SamMed3D) -> None:
     last = encoder.mask_downscaling[-1]
     last.weight.zero_()
     last.bias.copy_(absent)
+
+
+@torch.no_grad()
+def begin_with_opposites(model: SamMed3D, apart: float = 4.0) -> None:
+    """Between the stages: a negative click's embedding, which nothing used so far, begins far from the positive one's.
+
+    Near each other, the decoder takes a negative click for one more positive click, and has to unlearn it.
+    """
+    negative, positive = (model.prompt_encoder.point_embeddings[kind].weight for kind in (NEGATIVE, POSITIVE))
+    negative.copy_(positive - apart * positive / positive.norm())
