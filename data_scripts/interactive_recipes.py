@@ -16,7 +16,14 @@ from fmlab import hub
 from fmlab.interactive import nano
 from fmlab.interactive.cubes import Cubes
 from fmlab.interactive.glance import begin_as_glance, begin_with_places
-from fmlab.interactive.learning import MOST, begin_with_masks, begin_with_opposites, look_where_it_points, sam_loss, sam_med3d_loss
+from fmlab.interactive.learning import (
+    MOST,
+    begin_with_masks,
+    begin_with_opposites,
+    look_where_it_points,
+    sam_loss,
+    sam_med3d_loss,
+)
 from fmlab.interactive.slices import Slices
 from fmlab.interactive.textures import Textures
 from fmlab.settings import data_folder

@@ -11,7 +11,9 @@
 from fmlab.backbones.caching import FeatureCache
 from fmlab.backbones.nano import Nano
 from fmlab.backbones.segmenter import Backbone, Segmenter, linear_head
+from fmlab.backbones.segresnet import SegResNet
 from fmlab.backbones.suprem_unet import SuPreMUNet
 from fmlab.backbones.swin_unetr import SwinUNETR
 
-__all__ = ["Backbone", "FeatureCache", "Nano", "Segmenter", "SuPreMUNet", "SwinUNETR", "linear_head"]
+__all__ = ["Backbone", "FeatureCache", "Nano", "SegResNet", "Segmenter", "SuPreMUNet", "SwinUNETR",
+           "linear_head"]

@@ -8,6 +8,7 @@ from torch import nn
 
 from fmlab.backbones.nano import Nano
 from fmlab.backbones.segmenter import Backbone, Segmenter, linear_head
+from fmlab.backbones.segresnet import SegResNet
 from fmlab.backbones.suprem_unet import SuPreMUNet
 from fmlab.backbones.swin_unetr import SwinUNETR
 
@@ -20,6 +21,11 @@ def swin_unetr(classes: int | None = None, **config: Any) -> nn.Module:
 def suprem_unet(classes: int | None = None, **config: Any) -> nn.Module:
     """``SuPreMUNet(**config)``, in a ``Segmenter`` of K = classes where they are given."""
     return _with_head(SuPreMUNet(**config), classes)
+
+
+def segresnet(classes: int | None = None, **config: Any) -> nn.Module:
+    """``SegResNet(**config)``, in a ``Segmenter`` of K = classes where they are given."""
+    return _with_head(SegResNet(**config), classes)
 
 
 def nano(classes: int | None = None, **config: Any) -> nn.Module:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -58,14 +60,23 @@ class Nano(nn.Module):
         self.up3, self.up2, self.up1 = Up(8 * w, 4 * w), Up(4 * w, 2 * w), Up(2 * w, w)
         self.in_channels, self.channels, self.deep_channels = in_channels, w, 8 * w
 
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """The encoder's four levels (B, 2^i width, X/2^i, Y/2^i, Z/2^i), i = 0 to 3, of x (B, in_channels, X, Y, Z)."""
+        check_input(self, x)
+        levels = [self.level1(x)]
+        for level in (self.level2, self.level3, self.level4):
+            levels.append(level(levels[-1]))
+        return levels
+
+    def decode(self, levels: Sequence[Tensor]) -> Tensor:
+        """Z (B, width, X, Y, Z) from what ``encode`` gives, or from something of the same shapes."""
+        e1, e2, e3, deep = levels
+        return self.up1(self.up2(self.up3(deep, e3), e2), e1)
+
     def deep_and_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Deepest level (B, 8 width, X/8, Y/8, Z/8) and Z (B, width, X, Y, Z) of x (B, in_channels, X, Y, Z)."""
-        check_input(self, x)
-        e1 = self.level1(x)
-        e2 = self.level2(e1)
-        e3 = self.level3(e2)
-        deep = self.level4(e3)
-        return deep, self.up1(self.up2(self.up3(deep, e3), e2), e1)
+        levels = self.encode(x)
+        return levels[-1], self.decode(levels)
 
     def features(self, x: Tensor) -> Tensor:
         """Z (B, width, X, Y, Z) of x (B, in_channels, X, Y, Z); sides are multiples of 8."""

@@ -72,11 +72,28 @@ register(
     "segvol", "fmlab.interactive.segvol:segvol",
     "huggingface.co/BAAI/SegVol, SegVol_v1.pth (code MIT; none stated for weights)")
 register(
+    "clip_driven", "fmlab.pretraining.clip_driven:clip_driven",
+    "huggingface.co/ljwztc/CLIP-Driven-Universal-Model, clip_driven_universal_unet.pth, clip_driven_universal_swin_unetr.pth "
+    "(CC BY-NC-ND 4.0)")
+register(
     "swin_unetr", "fmlab.backbones.by_name:swin_unetr",
     "huggingface.co/MrGiovanni/SuPreM, supervised_suprem_swinunetr_2100.pth (CC BY-NC-ND 4.0)")
 register(
     "suprem_unet", "fmlab.backbones.by_name:suprem_unet",
     "huggingface.co/MrGiovanni/SuPreM, supervised_suprem_unet_2100.pth (CC BY-NC-ND 4.0)")
+register(
+    "segresnet", "fmlab.backbones.by_name:segresnet",
+    "huggingface.co/MrGiovanni/SuPreM, supervised_suprem_segresnet_2100.pth (CC BY-NC-ND 4.0)")
+register(
+    "dodnet", "fmlab.pretraining.dodnet:dodnet",
+    "links in github.com/jianpengz/DoDNet (code GPL-3.0; none stated for weights)")
+register(
+    "uniseg", "fmlab.pretraining.uniseg:uniseg",
+    "drive.google.com, link in github.com/yeerwen/UniSeg, UniSeg_11_Tasks (non-commercial)")
+register(
+    "med3d", "fmlab.pretraining.med3d:med3d",
+    "links in github.com/Tencent/MedicalNet, resnet_{10,18,34,50,101,152,200}.pth and _23dataset.pth (MIT), encoders alone: "
+    "give depth and classes=None")
 
 
 def names() -> list[str]:

@@ -108,7 +108,7 @@ def begin_as_glance(model: SamMed3D, images: Tensor, quiet: float = 0.1) -> None
     for layer in (*others, second.self_attn.out_proj, second.cross_attn_token_to_image.out_proj):
         layer.weight.mul_(quiet)
         layer.bias.mul_(quiet)
-    by_place(model, model.image_encoder(images))
+    by_place(model, model.image_encoder(images.to(model.image_encoder.pos_embed)))
 
 
 def by_place(model: SamMed3D, features: Tensor, gain: float = 2.0, least: float = 0.3) -> None:
@@ -117,7 +117,7 @@ def by_place(model: SamMed3D, features: Tensor, gain: float = 2.0, least: float 
     codes = model.prompt_encoder.dense_positions().flatten(2)[0].T
     middle, tokens = codes.mean(0), features.flatten(2).transpose(1, 2).flatten(0, 1)
     of_places, of_features = (codes - middle).T @ (codes - middle) / len(codes), tokens.T @ tokens / len(tokens)
-    of_features += 0.05 * of_features.diagonal().mean() * torch.eye(len(middle))
+    of_features.diagonal().add_(0.05 * of_features.diagonal().mean())
     whiten = torch.linalg.inv(torch.linalg.cholesky(of_features))
     ratios, vectors = torch.linalg.eigh(whiten @ of_places @ whiten.T)
     directions = (vectors.T @ whiten).flip(0)
