@@ -80,6 +80,20 @@ def test_a_bend_is_followed_and_another_piece_is_not():
     assert (both[wanted] == 1).all() and (both[10:14, 14:18, 10:15] == 2).all() and (both > 0).sum() == (image > 0).sum()
 
 
+def test_a_cube_that_somebody_clicked_in_outweighs_those_that_follow():
+    """A model that denies everything from its second call on: what the clicked cube says stays, but at its very edge."""
+    class Fickle(Flood):
+        def decode(self, *given):
+            found, iou = super().decode(*given)
+            return (found, iou) if len(self.calls) == 1 else (torch.full_like(found, -3.0), iou)
+
+    image = torch.full((16, 8, 8), -1.0)
+    image[:, 3:6, 3:6] = 1  # a bar through both cubes
+    session = LargeVolume(Fickle(), Volume(image[None], np.eye(4), modality="other"), 1.0, torch.nn.Identity(), -1.0)
+    found = session.predict({"bar": clicks((4, 4, 4))})
+    assert len(session.model.calls) > 1 and found[:6, 4, 4].all() and not found[8:].any()
+
+
 def test_classes_of_a_cube_share_a_call_and_a_cube_is_encoded_once():
     image = torch.full((8, 8, 8), -1.0)
     image[1:3], image[5:7] = 1, 1
