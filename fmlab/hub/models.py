@@ -43,6 +43,14 @@ def register(name: str, target: str, official: str = "") -> None:
 register("nano", "fmlab.backbones.by_name:nano")
 register("universal", "fmlab.pretraining.universal:universal")
 register(
+    "genesis", "fmlab.pretraining.genesis:genesis",
+    "github.com/MrGiovanni/ModelsGenesis, see its README, Genesis_Chest_CT.pt, for backbone='suprem_unet' (ASU, non-commercial)")
+register("mae", "fmlab.pretraining.mae:mae")
+register("sparse_mae", "fmlab.pretraining.sparse_mae:sparse_mae")
+register("swin_ssl", "fmlab.pretraining.swin_ssl:swin_ssl")
+register("desd", "fmlab.pretraining.desd:desd")
+register("unimiss", "fmlab.pretraining.unimiss:unimiss")
+register(
     "universeg", "fmlab.incontext.universeg:UniverSeg",
     "github.com/JJGO/UniverSeg, release weights, universeg_v1_nf64_ss64_STA.pt (OpenRAIL++-M, research only)")
 register(
