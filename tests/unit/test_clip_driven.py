@@ -126,6 +126,19 @@ def test_folding_is_the_published_controller():
         assert (model.theta(f.flatten(1), range(4))[sample] - literal).abs().max() < 1e-5
 
 
+def test_in_half_precision_it_says_about_the_same():
+    model, x = tiny(), torch.rand(1, 1, 16, 16, 16)
+    with torch.no_grad():
+        exact = model(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = model(x)
+        assert torch.equal(model(x), exact)  # what was folded in bf16 is not used again
+    assert rough.dtype is torch.bfloat16 and (rough - exact).abs().max() < 0.05 * exact.abs().max()
+    with torch.autocast("cpu", torch.bfloat16):
+        model.train()(x).float().square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
 def test_the_objective_asks_for_annotated_classes_only():
     model = tiny().train()
     batch = {"image": torch.rand(2, 1, 16, 16, 16), "target": torch.randint(0, 2, (2, 4, 16, 16, 16)).to(torch.uint8),
