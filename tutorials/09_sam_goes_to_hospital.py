@@ -57,7 +57,7 @@ from fmlab.lessons import check, claims, figure, hint, predict, progress, quiz, 
 from fmlab.lessons.experiments import c02, c08, c09
 from fmlab.lessons.hospital import VARIANTS, WAYS_IN, counts, mask_of, picture_and_box, through
 from fmlab.lessons.prompted import prompted
-from fmlab.lessons.stacks import Stacks, VolumeSam, axial, boxed, flat_sam, slice_by_slice, stack_loss
+from fmlab.lessons.stacks import Stacks, VolumeSam, axial, boxed, slice_by_slice, stack_loss
 from fmlab.settings import profile
 from fmlab.training import TrainConfig, train
 
@@ -327,12 +327,12 @@ predict("09-p4", "On new people, the structure's one box for all slices: what do
         ["much; without neighbours it is as good", "much; without neighbours it is worse", "nothing: too few steps"])
 
 # %%
-rows = []
+untouched, rows = VolumeSam(sam).eval(), []  # SAM itself, as section 5 showed
 for person in people:
     for name in ("liver", "spleen", "kidney_left"):
         if bool(person.mask(name).any()):
             thing = boxed(person, name)
-            masks = flat_sam(sam, thing), slice_by_slice(volume_sam, thing), slice_by_slice(volume_sam, thing, False)
+            masks = slice_by_slice(untouched, thing), slice_by_slice(volume_sam, thing), slice_by_slice(volume_sam, thing, False)
             rows.append([metrics.dice(mask, thing.mask) for mask in masks])
             print(f"{name:12s}", "SAM {:.2f}   adapted {:.2f}   adapted, without neighbours {:.2f}".format(*rows[-1]))
 
