@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from fmlab.errors import ModelError
 from fmlab.pretraining import desd, unimiss
-from fmlab.pretraining.distillation import Dino, Head, Teacher, collapse, dino
+from fmlab.pretraining.distillation import Dino, Head, Teacher, collapse, dino, watch
 from fmlab.pretraining.pyramid import Pyramid, PyramidBackbone
 from fmlab.pretraining.views import view
 
@@ -115,6 +116,27 @@ def test_collapse_in_numbers():
     assert (equal.information, equal.together, equal.each) == pytest.approx((0, 1, 1))
     with pytest.raises(ModelError, match="two or more"):
         collapse(torch.eye(8)[:1], features[:1])
+
+
+def kinds(count: int, side: int = 8) -> torch.Tensor:
+    """Textures of three grains in four directions, (count, 1, side, side, side)."""
+    grids = [(k, k, k) for k in (2, 4, 8)] + [(k, k, 1) for k in (2, 4, 8)] + [(k, 1, 1) for k in (2, 4, 8)] + [(1, 1, 8)]
+    return torch.cat([F.interpolate(torch.rand(1, 1, *grids[n % 10]), size=(side,) * 3, mode="trilinear") for n in range(count)])
+
+
+@pytest.mark.parametrize(("settings", "information", "together"), [
+    (dict(), (0.05, 1), (0.1, 0.95)),
+    (dict(centre=None), (-1e-6, 0.02), (0, 0.05)),  # one output takes all
+    (dict(teacher=1.0, warm=1.0), (-1e-6, 0.02), (0.95, 1.001)),  # all outputs are equal
+], ids=["both", "no centre", "no sharpening"])
+def test_a_short_training_collapses_without_the_centre_or_the_low_temperature(settings, information, together):
+    pool = kinds(40)
+    draws = [torch.randperm(40)[:16] for _ in range(30)]
+    seen = watch(tiny(ema=0.9, **settings), lambda step: pool[draws[step]], pool, steps=30, lr=3e-3, every=5)
+    assert len(seen) == 7
+    late = seen[-3:]
+    assert information[0] <= sum(one.information for one in late) / 3 <= information[1]
+    assert together[0] <= sum(one.together for one in late) / 3 <= together[1]
 
 
 # --- DeSD ---------------------------------------------------------
