@@ -30,11 +30,12 @@ from fmlab.settings import data_folder
 from fmlab.training import TrainConfig, curve, train
 from fmlab.training.order import seeded
 
-STEPS = {"sam": (5000, 2000, 3500), "sam_textures": (5000, 2000, 3500), "sam_med3d": (5000, 1000, 2800)}
-"""Of the stages: without the decoder's transformer (``glance``), with one prompt an object, with several."""
+STEPS = {"sam": (5000, 2000, 3500), "sam_textures": (5000, 2000, 3500), "sam_med3d": (5000, 1000, 2800, 2600)}
+"""Of the stages: without the decoder's transformer (``glance``), with one prompt an object, with several; in 3-D the decoder alone
+first, and then everything again."""
 
 STAGES = {"sam": ((2e-3, 0), (1e-3, 1), (1e-3, MOST)), "sam_textures": ((2e-3, 0), (1e-3, 1), (1e-3, MOST)),
-          "sam_med3d": ((2e-3, 0), (5e-4, 1), (8e-4, MOST))}
+          "sam_med3d": ((2e-3, 0), (5e-4, 1), (8e-4, MOST), (6e-4, MOST))}
 """Learning rate, most prompts."""
 
 
@@ -50,7 +51,7 @@ def sam_textures(plan: Plan) -> Path:
 
 def sam_med3d(plan: Plan) -> Path:
     """SAM-Med3D, nano, on cubes of bodies."""
-    return trained(plan, "sam_med3d", sam_med3d_loss, nano.cubes(objects=12), (12, 6, 6))
+    return trained(plan, "sam_med3d", sam_med3d_loss, nano.cubes(objects=12), (12, 6, 6, 5))
 
 
 def trained(plan: Plan, name: str, loss: Callable, data: Slices | Cubes | Textures, objects: Sequence[int]) -> Path:
@@ -84,18 +85,18 @@ def learned(plan: Plan, name: str, loss: Callable, data: Sequence[Dataset]) -> t
         if most == 1 and name == "sam_med3d":
             with seeded(plan.seed):
                 begin_as_glance(model, torch.stack([items[n]["image"] for n in range(8)]))
-        if most > 1:
+        if number == 3:
             begin_with_masks(model)
-        if most > 1 and name == "sam_med3d":  # one step of the decoder alone costs half
+        if name == "sam_med3d" and number == 3:  # a step of the decoder alone costs half
             begin_with_opposites(model)
-            model.image_encoder.requires_grad_(False)
+        model.image_encoder.requires_grad_(not (name == "sam_med3d" and number == 3))
         if count:
             settings = TrainConfig(count, lr=lr, weight_decay=0.01, optimiser="muon", warmup=min(50, count // 2), batch=2,
                                    seed=len(counts) * plan.seed + number - 1, precision=plan.precision,
                                    unused_parameters=True)
             log += train(model, partial(loss, most=most), items, settings, folder / f"stage{number}").log
     curve(log).savefig(folder / "curve.png", dpi=120)
-    return model.requires_grad_(True).eval(), log
+    return model.eval(), log
 
 
 def shared_out(steps: int, like: Sequence[int]) -> list[int]:

@@ -318,6 +318,9 @@ figure(claims.forest(["C08"]), alt=claims.forest_alt(["C08"]))
 # two corners. And most of this gain belongs to the person who knows the truth. Clicks on the outline bring half as much; clicks in the
 # answer's middle, each of them right as well, bring nothing: a click helps where the mask is *wrong*, and to know where that is, is most
 # of the work. Keep this in mind when you read "Dice after $n$ clicks".
+#
+# The verdict asks for all three at once, on more people and with intervals, and so it is only as good as the weakest of them: that the
+# last click brings less than the second. Here the second brings little as well, for it also changes from three masks to one.
 
 # %% [markdown]
 # ## 6. Everything at once
@@ -410,9 +413,9 @@ bill(asked[0]) if asked else None
 predict("08-p3")
 
 # %% [markdown]
-# *What to see.* Nobody got there. After thousands of clicks on each scan this SAM is still far below a model that was asked nothing, and
-# from the fifth round on it gets worse; so the number in the verdict is only a *lower bound*. And these clicks knew the truth. Multiply
-# those of a single round by two seconds each, and you have the price of one scan.
+# *What to see.* Nobody got there. After five rounds, some nine thousand clicks on each scan, this SAM is still far below a model that
+# was asked nothing. It gains with each round, and less each time; so the number in the verdict is only a *lower bound*. And these clicks
+# knew the truth. Multiply those of a single round by two seconds each, and you have the price of one scan.
 #
 # Be fair, though. Another SAM, larger and longer trained, would need fewer rounds; but the first round it would need as well, as long as
 # it sees one slice and one piece at a time. And the universal model, for all its Dice, cannot do what you did in section 7: mark

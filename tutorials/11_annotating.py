@@ -19,7 +19,7 @@
 #       - tell what a net learns from labels that a crowd and SAM made
 #     prerequisites: ["lesson 08", "what Dice is (lesson 00)"]
 #     minutes: 75
-#     seconds: 130
+#     seconds: 75
 #     gigabytes: 1.2
 #     download_mb: 4.5
 #     hardware: 2 CPU cores
@@ -95,8 +95,8 @@ figure(fig, alt=f"The left kidney in axial slice {k}, four times, its outline da
 
 # %% [markdown]
 # *What to see.* The dotted box is the person's, the solid line is what SAM makes of it, the dashed one is the truth. SAM looks at the
-# picture, too: its masks differ less than the boxes do. (It is a small SAM. Even an expert's boxes give no masterpieces, and
-# it spills over the edge of a box. What we measure below is how much worse it gets.)
+# picture, too: its masks differ less than the boxes do. (It is a small SAM, and even an expert's boxes give no masterpieces. What we
+# measure below is how much worse it gets.)
 
 # %%
 predict("11-p1", "The hurried person's boxes are off by 15 % of their sides, and she leaves out a third of the slices. Which costs more "
@@ -201,7 +201,7 @@ for who, given in answers.items():
 # the boxes, and beats two of the three people alone: it fills gaps, and outvotes the wrong organs, which interpolation cannot see.
 # What neither knows is where a structure ends beyond the last box: look at the ends yourself. Following gets lost, and does
 # harm: every step inherits the error of the one before, and nothing but the predicted IoU says when to stop; our small SAM's
-# hardly differs between a good mask and a poor one.
+# tells a good mask from a poor one only roughly.
 
 # %% [markdown]
 # ## 5. Five minutes
@@ -290,10 +290,9 @@ choice_curves(curves, "the liver of one body")
 predict("11-p2")
 
 # %% [markdown]
-# *What to see.* One box in the middle is worth more than all that follow; the predicted IoU asks for it late, for it distrusts the
-# small slices near the ends. Afterwards the policies lie within a few hundredths, which on one body decides nothing, and even
-# spacing, which looks at nothing, is hard to beat: neighbouring slices are alike, and several unsure ones in a row tell the
-# same story. Whoever shows you that active learning beats *random*, ask for *evenly spaced*.
+# *What to see.* One box in the middle is worth more than all that follow. Even spacing, which looks at nothing, asks for it at once;
+# the predicted IoU asks for it late, the entropy not within four boxes. Neighbouring slices are alike, and several unsure ones in a
+# row tell the same story. One body decides nothing, but whoever shows you that active learning beats *random*, ask for *evenly spaced*.
 
 # %% [markdown]
 # ## 7. What a net makes of it
@@ -342,7 +341,7 @@ effect_by_missed(runs)
 # %% [markdown]
 # *What to see.* Above the grey line non-experts annotate "well". Boxes that are off by a tenth cost little. What decides is how many
 # slices are left out, and whether somebody fills the gaps: as they come, this crowd's labels miss the mark, which contradicts the
-# slides; interpolated they just about reach it, and three people merged pass it.
+# slides; interpolated they just miss it, and three people merged pass it.
 
 # %% [markdown]
 # ## 9. A real CT

@@ -53,12 +53,12 @@ def corrected(predictor: SamPredictor, thing: Scene, number: int, again: Callabl
 
 
 def prompted(images: Sequence[np.ndarray], found: Sequence, prompts: Sequence[Prompts | None], truth: Sequence | None = None,
-             titles: Sequence[str] = (), inches: float = 2.4, margin: int | None = None) -> Figure:
+             titles: Sequence[str] = (), inches: float = 2.4, margin: int | None = None, sides: str = "LR") -> Figure:
     """``viewer.row`` of pictures (H, W) uint8 with each one's prompts: + a positive click, x a negative one, a dotted box.
 
-    margin: a square about each truth with so many pixels around it is shown, not the whole picture.
+    margin: a square about each truth with so many pixels around it is shown, not the whole picture. sides: as of ``row``.
     """
-    fig = row([image / 255 for image in images], found, truth, titles, inches)
+    fig = row([image / 255 for image in images], found, truth, titles, inches, sides)
     for number, (ax, told) in enumerate(zip(fig.axes, prompts)):
         for label, mark, colour in ((1, "P", POSITIVE), (0, "X", NEGATIVE)):
             places = told.points[told.labels == label] if told is not None else np.zeros((0, 2))
