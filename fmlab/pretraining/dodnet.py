@@ -138,7 +138,7 @@ class DoDNet(nn.Module):
         return dynamic_head(self.precls_conv(z), self.theta(deep, ids), self.sizes)
 
     def every_task(self, x: Tensor) -> Tensor:
-        """Logits (B, T, outputs, X, Y, Z) of all tasks. The network runs once; a task costs its head only, 1 % of it."""
+        """Logits (B, T, outputs, X, Y, Z) of all tasks. The network runs once; a task costs its head only."""
         deep, z = self.deep_and_features(x)
         z = self.precls_conv(z)
         thetas = [self.theta(deep, task_ids(task, x, self.tasks)) for task in range(self.tasks)]
