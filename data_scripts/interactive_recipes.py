@@ -31,7 +31,7 @@ from fmlab.training import TrainConfig, curve, train
 from fmlab.training.order import seeded
 
 STEPS = {"sam": (5000, 2000, 3500), "sam_textures": (5000, 2000, 3500), "sam_med3d": (5000, 1000, 2800, 2600)}
-"""Of the stages: without the decoder's transformer (``glance``), with one prompt an object, with several; in 3-D the decoder alone
+"""Of the stages: without the decoder's transformer (``glance``), one prompt an object, several; in 3-D the decoder alone
 first, and then everything again."""
 
 STAGES = {"sam": ((2e-3, 0), (1e-3, 1), (1e-3, MOST)), "sam_textures": ((2e-3, 0), (1e-3, 1), (1e-3, MOST)),

@@ -19,8 +19,8 @@
 #       - say when a net that was trained for the structures is the better choice
 #     prerequisites: ["lesson 08", "Dice, of lesson 00"]
 #     minutes: 80
-#     seconds: 120
-#     gigabytes: 1.0
+#     seconds: 150
+#     gigabytes: 1.8
 #     download_mb: 13
 #     hardware: 2 CPU cores
 # ---
