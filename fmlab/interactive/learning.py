@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fmlab.interactive import losses
 from fmlab.interactive.boxes import jittered_box
 from fmlab.interactive.glance import cross_entropy, glance_loss
 from fmlab.interactive.preprocess_sam import normalised
-from fmlab.interactive.prompt_encoder import NEGATIVE, POSITIVE
 from fmlab.interactive.sam import Sam
 from fmlab.interactive.sam_med3d import SamMed3D
 from fmlab.interactive.simulation import Pass, passes
-from fmlab.interactive.two_way import Attention, TwoWayBlock, TwoWayTransformer
 
 MOST = 6  # passes
 
@@ -43,9 +41,8 @@ def sam_loss(model: Sam, batch: dict, most: int = MOST) -> Tensor:
     features = model.image_encoder(as_sam_sees(images))
     image_of = torch.arange(len(images), device=images.device).repeat_interleave(batch["masks"].shape[1])
 
-    def decode(points: Tensor, labels: Tensor, boxes: Tensor, masks: Tensor, multimask: bool) -> tuple[Tensor, Tensor]:
-        tokens, dense = model.prompt_encoder(points, labels, boxes, masks)
-        return model.mask_decoder(features[image_of], model.prompt_encoder.dense_positions(), tokens, dense)
+    def decode(multimask: bool, **prompts) -> tuple[Tensor, Tensor]:
+        return model.decode_all(features, **prompts, image_of=image_of)
 
     box = None if rng.random() < 0.5 else jittered_box
     answers = passes(decode, truth, rng, count_of(rng, most), box)
@@ -85,49 +82,3 @@ def answer_loss(answer: Pass, truth: Tensor) -> Tensor:
 def count_of(rng: np.random.Generator, most: int = MOST) -> int:
     """2 to ``most`` passes, few more often than many; 1 where that is the most."""
     return 1 if most == 1 else int(rng.integers(2, most + 1, 2).min())
-
-
-@torch.no_grad()
-def look_where_it_points(model: nn.Module, gain: float = 2.0, small: float = 0.1) -> None:
-    """A start for a small promptable model: in the decoder's cross-attentions queries and keys begin with the same weights.
-
-    Then a click's token, which holds the Fourier code of its place, begins by reading the image about that place, and the image's
-    places near the click read its token: the likeness of two codes falls with their distance. From separate random weights, as
-    published, a small model finds for hundreds of steps that "nowhere" is the best answer. gain: of these weights. small: of the
-    learned embeddings of prompts and tokens, which otherwise are longer than the code.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.Embedding):
-            module.weight.mul_(small)
-        if isinstance(module, TwoWayBlock | TwoWayTransformer):
-            for name, attention in module.named_children():
-                if isinstance(attention, Attention) and name != "self_attn":
-                    attention.q_proj.weight.mul_(gain)
-                    attention.k_proj.weight.copy_(attention.q_proj.weight)
-                    attention.k_proj.bias.copy_(attention.q_proj.bias)
-
-
-@torch.no_grad()
-def begin_with_masks(model: Sam | SamMed3D) -> None:
-    """Between the stages: a mask prompt begins by saying what its absence said in the first stage, whatever it holds.
-
-    The path of mask prompts is still random then. Its noise on the image's features would undo what was learned, and the model
-    would first learn not to listen.
-    """
-    encoder = model.prompt_encoder
-    absent = encoder.no_mask_embed.weight[0]
-    if isinstance(model, SamMed3D):  # whose first click comes with zeros
-        absent = encoder.mask_downscaling(model.no_mask())[0].flatten(1)[:, 0]
-    last = encoder.mask_downscaling[-1]
-    last.weight.zero_()
-    last.bias.copy_(absent)
-
-
-@torch.no_grad()
-def begin_with_opposites(model: SamMed3D, apart: float = 4.0) -> None:
-    """Between the stages: a negative click's embedding, which nothing used so far, begins far from the positive one's.
-
-    Near each other, the decoder takes a negative click for one more positive click, and has to unlearn it.
-    """
-    negative, positive = (model.prompt_encoder.point_embeddings[kind].weight for kind in (NEGATIVE, POSITIVE))
-    negative.copy_(positive - apart * positive / positive.norm())

@@ -66,13 +66,19 @@ class Sam(nn.Module):
         one of each. Prompts with fewer points than others are filled up with label -2, and come out as if they were alone.
         multimask: masks 1 to 3, for a prompt that may mean several things, or mask 0 alone. ModelError where counts differ.
         """
+        logits, iou = self.decode_all(features, points, labels, boxes, masks, image_of)
+        chosen = slice(1, None) if multimask else slice(0, 1)
+        return logits[:, chosen], iou[:, chosen]
+
+    def decode_all(self, features: Tensor, points: Tensor | None = None, labels: Tensor | None = None,
+                   boxes: Tensor | None = None, masks: Tensor | None = None, image_of: Tensor | None = None
+                   ) -> tuple[Tensor, Tensor]:
+        """All four masks of ``decode``: (N, 4, size/4, size/4) and (N, 4). The decoder makes them all in any case."""
         check_prompts(points, labels, boxes, masks)
         tokens, dense = self.prompt_encoder(points, labels, boxes, masks)
         absent = absent_tokens(labels, tokens.shape[1])
         image = of_prompts(features, len(tokens), image_of)
-        logits, iou = self.mask_decoder(image, self.prompt_encoder.dense_positions(), tokens, dense, absent)
-        chosen = slice(1, None) if multimask else slice(0, 1)
-        return logits[:, chosen], iou[:, chosen]
+        return self.mask_decoder(image, self.prompt_encoder.dense_positions(), tokens, dense, absent)
 
 
 def sam(size: str = "vit_b", **changes) -> Sam:

@@ -10,11 +10,11 @@ from torch import Tensor
 from fmlab import hub
 from fmlab.errors import DataError, PromptError
 from fmlab.held_out import HELD_OUT, TASKS
-from fmlab.interactive import learning
+from fmlab.interactive import learning, starts
 from fmlab.interactive.clicking import at_random, dice_after, in_the_middle
 from fmlab.interactive.clicks import Clicks
 from fmlab.interactive.cubes import Cubes
-from fmlab.interactive.glance import begin_as_glance, begin_with_places, cross_entropy, places_in, weights_at
+from fmlab.interactive.glance import cross_entropy, places_in, weights_at
 from fmlab.interactive.pictures import drawn, grey, largest_slice, scene
 from fmlab.interactive.prompts import Prompts
 from fmlab.interactive.simulation import Pass, passes, tight
@@ -211,8 +211,8 @@ def test_places_lie_in_their_masks():
 def test_a_decoder_that_begins_as_a_glance_reads_where_the_click_is():
     torch.manual_seed(0)
     model, cubes = hub.build("sam_med3d", size="nano").eval(), torch.randn(2, 1, 32, 32, 32)
-    learning.look_where_it_points(model)
-    begin_as_glance(model, cubes)
+    starts.look_where_it_points(model)
+    starts.begin_as_glance(model, cubes)
     seen: list[Tensor] = []
     reader = model.mask_decoder.transformer.layers[0].cross_attn_token_to_image
     reader.register_forward_hook(lambda module, given, _: seen.extend(module.split(f(x)) for f, x in
@@ -228,7 +228,7 @@ def test_a_decoder_that_begins_as_a_glance_reads_where_the_click_is():
 def test_positions_begin_alike_where_they_are_near():
     torch.manual_seed(0)
     encoder = hub.build("sam", size="nano").image_encoder
-    begin_with_places(encoder)
+    starts.begin_with_places(encoder)
     rows = encoder.pos_embed.detach()[0, :, 0]
     likeness = torch.nn.functional.cosine_similarity(rows[:1], rows, dim=1)
     assert float(rows.std()) == pytest.approx(0.5, abs=0.1) and likeness[1] > 0.9 > 0.5 > likeness[-1]
@@ -238,7 +238,7 @@ def test_positions_begin_alike_where_they_are_near():
 def test_a_start_that_looks_where_it_points():
     torch.manual_seed(0)
     model = hub.build("sam", size="nano").eval()
-    learning.look_where_it_points(model)
+    starts.look_where_it_points(model)
     assert any(isinstance(module, TwoWayTransformer) for module in model.modules())
     attention = model.mask_decoder.transformer.layers[0].cross_attn_token_to_image
     token, _ = model.prompt_encoder(torch.tensor([[[30.0, 90.0]]]), torch.tensor([[1]]))
@@ -306,7 +306,7 @@ def test_the_small_model_in_3d_has_one_code_for_a_click_and_its_place():
     torch.manual_seed(0)
     for size, found in (({"size": "nano"}, True), ({"size": "nano", "textbook": False}, False)):
         model = hub.build("sam_med3d", **size).eval()
-        learning.look_where_it_points(model)
+        starts.look_where_it_points(model)
         attention = model.mask_decoder.transformer.layers[0].cross_attn_token_to_image
         token, _ = model.prompt_encoder(torch.tensor([[[5.0, 26.0, 13.0]]]), torch.tensor([[1]]))
         scores = attention.q_proj(token[:, :1]) @ attention.k_proj(model.prompt_encoder.dense_positions().flatten(2).mT).mT
