@@ -47,6 +47,7 @@ class Nano(nn.Module):
     """
 
     stride = 8
+    parts = {"encoder": ("level",), "decoder": ("up",)}
 
     def __init__(self, in_channels: int = 1, width: int = 16):
         super().__init__()

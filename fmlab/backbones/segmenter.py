@@ -15,7 +15,8 @@ class Backbone(Protocol):
     """theta_f: an encoder-decoder that gives one feature vector per voxel and knows nothing of classes.
 
     channels: C of Z. deep_channels: channels of the deepest level. stride: each side of X must be a multiple of it; the deepest
-    level has 1/stride of each side. in_channels: channels of X.
+    level has 1/stride of each side. in_channels: channels of X. ``parts``, where it has them: "encoder" and "decoder" -> how the
+    names of their tensors begin, for ``pretraining.transfer``.
     """
 
     in_channels: int

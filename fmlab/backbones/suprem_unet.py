@@ -72,6 +72,7 @@ class SuPreMUNet(nn.Module):
     """
 
     stride = 8
+    parts = {"encoder": ("down_tr",), "decoder": ("up_tr",)}
     official_keys = (("classifier.final_conv.", "head."), ("classifier.0.linear.", "head."), ("out_tr.final_conv.", "head."))
 
     def __init__(self, in_channels: int = 1, width: int = 32, statistics: Statistics = "batch"):

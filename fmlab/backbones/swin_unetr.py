@@ -50,6 +50,7 @@ class SwinUNETR(nn.Module):
     """
 
     stride = 32
+    parts = {"encoder": ("swinViT.",), "decoder": ("encoder", "decoder")}  # its "encoder" blocks lie on the skips
     official_keys = (("swin_vit.", "swinViT."), ("out.conv.conv.", "head."), ("classifier.", "head."))
 
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatch
@@ -164,7 +164,7 @@ def load_official(
         prefixes, renames = PREFIXES[:2], ()
     ours = {_plain(key, renames, prefixes): key for key in state}
     theirs: dict[str, tuple[str, Tensor]] = {}
-    for key, value in _unwrapped(state_dict).items():
+    for key, value in unwrapped(state_dict).items():
         if (plain := _plain(key, renames, prefixes)) in theirs:
             raise ModelError(f"The checkpoint holds {plain!r} twice, as {theirs[plain][0]!r} and {key!r}; keep one of the two.")
         theirs[plain] = key, value
@@ -278,11 +278,12 @@ def _as_json(value: Any) -> Any:
     return json.loads(json.dumps(value, default=str))  # a tuple comes back as a list
 
 
-def _unwrapped(state: dict[str, Any]) -> dict[str, Tensor]:
-    for wrapper in WRAPPERS:
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            return _unwrapped(state[wrapper])
-    tensors = isinstance(state, dict) and {key: value for key, value in state.items() if isinstance(value, Tensor)}
+def unwrapped(state: Mapping[str, Any], wrappers: Sequence[str] = WRAPPERS) -> dict[str, Tensor]:
+    """The tensors by name of what ``torch.load`` gives, in a wrapper or not. ModelError where there are none."""
+    for wrapper in wrappers:
+        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
+            return unwrapped(state[wrapper], wrappers)
+    tensors = isinstance(state, Mapping) and {key: value for key, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
         raise ModelError("The checkpoint holds no tensors by name; give the dictionary that torch.load returns.")
     return tensors
@@ -293,10 +294,16 @@ def _renames(model: nn.Module) -> tuple[tuple[str, str], ...]:
     return tuple(pair for part in model.modules() for pair in getattr(part, "official_keys", ()))
 
 
-def _plain(key: str, renames: tuple[tuple[str, str], ...], prefixes: Sequence[str] = PREFIXES) -> str:
-    """A key without prefixes that come and go, and with official words replaced by ours."""
+def without_prefixes(key: str, prefixes: Sequence[str] = PREFIXES) -> str:
+    """A key without the prefixes that it begins with."""
     while prefix := next((p for p in prefixes if key.startswith(p)), ""):
         key = key.removeprefix(prefix)
+    return key
+
+
+def _plain(key: str, renames: tuple[tuple[str, str], ...], prefixes: Sequence[str] = PREFIXES) -> str:
+    """A key without prefixes that come and go, and with official words replaced by ours."""
+    key = without_prefixes(key, prefixes)
     for official, own in renames:
         if key.startswith(official):
             return own + key.removeprefix(official)

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from fmlab.backbones.segmenter import check_input
 from fmlab.errors import ModelError
+from fmlab.pretraining.dynamic_head import dynamic_head, parameter_count
 from fmlab.pretraining.task_ids import task_ids
 
 SIZES = {
@@ -104,9 +105,8 @@ class DoDNet(nn.Module):
         self.x1_resb = nn.Sequential(Block(w1, w1, groups))
         self.precls_conv = norm_relu(w1, groups, nn.Conv3d(w1, hidden, 1))
         self.GAP = norm_relu(w8, groups, nn.AdaptiveAvgPool3d(1))
-        self.sizes = (hidden, hidden, outputs)
-        self.controller = nn.Conv3d(w8 + tasks, parameters_of_head(hidden, self.sizes), 1)
-        self.tasks, self.in_channels, self.channels, self.deep_channels = tasks, in_channels, w1, w8
+        self.controller = nn.Conv3d(w8 + tasks, parameter_count(hidden, outputs), 1)
+        self.outputs, self.tasks, self.in_channels, self.channels, self.deep_channels = outputs, tasks, in_channels, w1, w8
 
     def deep_and_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Deepest level (B, 256, X/16, Y/16, Z/16) and Z (B, 32, X, Y, Z) of x (B, in_channels, X, Y, Z)."""
@@ -135,32 +135,13 @@ class DoDNet(nn.Module):
         """Logits (B, outputs, X, Y, Z), organ and tumour, of x (B, in_channels, X, Y, Z); task: one for all or one a sample."""
         ids = task_ids(task, x, self.tasks)
         deep, z = self.deep_and_features(x)
-        return dynamic_head(self.precls_conv(z), self.theta(deep, ids), self.sizes)
+        return dynamic_head(self.precls_conv(z), self.theta(deep, ids)[:, None], outputs=self.outputs)
 
     def every_task(self, x: Tensor) -> Tensor:
         """Logits (B, T, outputs, X, Y, Z) of all tasks. The network runs once; a task costs its head only."""
         deep, z = self.deep_and_features(x)
-        z = self.precls_conv(z)
-        thetas = [self.theta(deep, task_ids(task, x, self.tasks)) for task in range(self.tasks)]
-        return torch.stack([dynamic_head(z, theta, self.sizes) for theta in thetas], 1)
-
-
-def parameters_of_head(inputs: int, sizes: Sequence[int]) -> int:
-    """How many numbers ``dynamic_head`` takes: 162 for 8 inputs and layers of 8, 8 and 2."""
-    return sum(a * b + b for a, b in zip((inputs, *sizes), sizes))
-
-
-def dynamic_head(z: Tensor, theta: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Convolutions of 1x1x1 with ReLU between them, each sample's with its own numbers: (B, C, X, Y, Z) to (B, sizes[-1], ...).
-
-    theta (B, P): the weights of all layers, each row-major output by input, and after them all biases.
-    """
-    shapes = list(zip(sizes, (z.shape[1], *sizes)))
-    numbers = theta.split([a * b for a, b in shapes] + list(sizes), 1)
-    h = z.flatten(2)
-    for layer, (weight, bias, shape) in enumerate(zip(numbers, numbers[len(sizes):], shapes)):
-        h = torch.baddbmm(bias[:, :, None], weight.view(-1, *shape), F.relu(h) if layer else h)
-    return h.unflatten(2, z.shape[2:])
+        thetas = torch.stack([self.theta(deep, task_ids(task, x, self.tasks)) for task in range(self.tasks)], 1)
+        return dynamic_head(self.precls_conv(z), thetas, outputs=self.outputs).unflatten(1, (self.tasks, -1))
 
 
 def doubled(h: Tensor) -> Tensor:

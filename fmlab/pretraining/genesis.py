@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from fmlab.backbones import by_name
 from fmlab.errors import ModelError, ScanError
 from fmlab.pretraining.transfer import COURSE, Input, Transfers
+from fmlab.pretraining.views import happens
 
 LEAST = 14  # voxels of a side: below, a window that keeps 3 voxels from the border does not fit
 
@@ -78,19 +79,19 @@ def corrupted(images: Tensor, chances: Chances = PUBLISHED) -> tuple[Tensor, Ten
 
 def _pair(image: Tensor, chances: Chances) -> tuple[Tensor, Tensor]:
     x = y = flipped(image, chances.flip)
-    if _happens(chances.shuffle):
+    if happens(chances.shuffle):
         x = shuffled(x, chances.boxes)
-    if _happens(chances.curve):
+    if happens(chances.curve):
         x = curved(x)
-    if _happens(chances.paint):
-        x = painted_outside(x) if _happens(chances.outer) else painted_inside(x)
+    if happens(chances.paint):
+        x = painted_outside(x) if happens(chances.outer) else painted_inside(x)
     return x, y
 
 
 def flipped(image: Tensor, chance: float = PUBLISHED.flip) -> Tensor:
     """(C, X, Y, Z) turned over along a random axis, up to three times, each only if the one before happened."""
     for _ in range(3):
-        if not _happens(chance):
+        if not happens(chance):
             break
         image = image.flip(1 + _whole(0, 2))
     return image
@@ -135,7 +136,7 @@ def shuffle_sources(sides: tuple[int, ...], boxes: int, device: torch.device | s
 
 def curved(image: Tensor) -> Tensor:
     """Values in [0, 1] through a random cubic Bezier curve from corner to corner: rising, or (half the time) falling."""
-    x, y = bezier(torch.rand(2, 2, dtype=torch.float64), rising=not _happens(0.5))
+    x, y = bezier(torch.rand(2, 2, dtype=torch.float64), rising=not happens(0.5))
     return _interpolated(image, x.to(image), y.to(image))
 
 
@@ -156,7 +157,7 @@ def painted_inside(image: Tensor) -> Tensor:
     """In-painting: up to five boxes of a sixth to a third of each side become noise, the same in all channels."""
     image = image.clone()
     for _ in range(5):
-        if not _happens(0.95):
+        if not happens(0.95):
             break
         box = _window([_whole(n // 6, n // 3) for n in image.shape[1:]], image.shape[1:])
         image[(slice(None), *box)] = torch.rand_like(image[(0, *box)])
@@ -167,7 +168,7 @@ def painted_outside(image: Tensor) -> Tensor:
     """Out-painting: all becomes noise but one to five windows, whose sides are those of the cube less 3/7 to 4/7."""
     noise = torch.rand_like(image)
     for number in range(5):
-        if number and not _happens(0.95):
+        if number and not happens(0.95):
             break
         box = _window([n - _whole(3 * n // 7, 4 * n // 7) for n in image.shape[1:]], image.shape[1:])
         noise[(slice(None), *box)] = image[(slice(None), *box)]
@@ -186,10 +187,6 @@ def _interpolated(values: Tensor, x: Tensor, y: Tensor) -> Tensor:
     step = (x[right] - x[right - 1]).clamp(min=torch.finfo(x.dtype).tiny)
     share = ((values - x[right - 1]) / step).clamp(0, 1)
     return torch.lerp(y[right - 1], y[right], share)
-
-
-def _happens(chance: float) -> bool:
-    return bool(torch.rand(()) < chance)
 
 
 def _whole(least: int, most: int) -> int:

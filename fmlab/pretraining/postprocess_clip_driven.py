@@ -12,8 +12,8 @@ from torch import Tensor
 
 from fmlab.errors import ScanError
 from fmlab.pretraining.clip_driven_data import CLASSES, PARENTS, data_set
+from fmlab.pretraining.clip_driven_labels import TOUCHING
 
-TOUCHING = np.ones((3, 3, 3))  # voxels are one piece where they touch, also by a corner
 BALL = np.ones((5, 5, 5))  # what "near an organ" means for a tumour
 VEIN, PANCREAS, RIGHT_LUNG, LEFT_LUNG = 10, 11, 16, 17
 MASKED = (26, 27)  # tumours that must lie near their organ

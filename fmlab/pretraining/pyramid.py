@@ -66,7 +66,7 @@ class Pyramid(nn.Module):
             raise ModelError(f"The pyramid was given {tuple(x.shape)}; it takes pictures (B, {self.in_channels}, X, Y) or "
                              f"volumes (B, {self.in_channels}, X, Y, Z).")
         _check_sides(x.shape[2:])
-        token, maps = None, []
+        maps = []
         for number, stage in enumerate(self.encoder):
             token = self.token.expand(len(x), -1, -1) if number == 3 else None
             token, x = stage(token, x)

@@ -19,9 +19,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fmlab.backbones import Nano, SuPreMUNet, SwinUNETR
 from fmlab.errors import ModelError, TrainingError
-from fmlab.hub.models import PREFIXES, WRAPPERS, LoadReport
+from fmlab.hub.models import PREFIXES, WRAPPERS, LoadReport, unwrapped, without_prefixes
 
 LEAST = 0.95  # of the intended tensors
 
@@ -32,14 +31,6 @@ ARMS: dict[str, tuple[tuple[str, ...], bool]] = {
     "frozen": (("encoder",), True),
 }
 """Arm -> which parts it takes over, and whether they are then kept as they are."""
-
-PARTS: dict[type, dict[str, tuple[str, ...]]] = {
-    Nano: {"encoder": ("level",), "decoder": ("up",)},
-    SuPreMUNet: {"encoder": ("down_tr",), "decoder": ("up_tr",)},
-    SwinUNETR: {"encoder": ("swinViT.",), "decoder": ("encoder", "decoder")},  # its "encoder" blocks lie on the skips
-}
-"""Backbone -> part -> beginnings of its tensors' names. A backbone may say it itself, as ``parts``."""
-
 
 @dataclass(frozen=True)
 class Input:
@@ -140,14 +131,14 @@ def transfer(
 def intended_keys(model: nn.Module, parts: Sequence[str]) -> list[str]:
     """Names of the model's tensors that belong to these parts of its backbone. ModelError where it has no known backbone."""
     where, backbone = _backbone(model)
-    known = _parts(backbone)
+    known = backbone.parts
     begins = tuple(begin for part in parts for begin in known[part])
     return [key for key in model.state_dict() if begins and key.startswith(where) and key.removeprefix(where).startswith(begins)]
 
 
 def without_decoder(backbone: nn.Module) -> nn.Module:
     """The same backbone, in place, with nothing but what ``encode`` needs: for a pretext that trains the encoder only."""
-    keep = _parts(backbone)["encoder"]
+    keep = backbone.parts["encoder"]
     for name, _ in list(backbone.named_children()):
         if not f"{name}.".startswith(keep):
             delattr(backbone, name)
@@ -157,14 +148,10 @@ def without_decoder(backbone: nn.Module) -> nn.Module:
 def _backbone(model: nn.Module) -> tuple[str, nn.Module]:
     """Where in the model its first backbone lies ("backbone." or ""), and the backbone."""
     for name, module in model.named_modules():
-        if type(module) in PARTS or hasattr(module, "parts"):
+        if hasattr(module, "parts"):
             return f"{name}." if name else "", module
-    raise ModelError(f"{type(model).__name__} holds no backbone whose parts are known; give one of "
-                     f"{', '.join(kind.__name__ for kind in PARTS)}, or a module that says its ``parts``.")
-
-
-def _parts(backbone: nn.Module) -> dict[str, tuple[str, ...]]:
-    return getattr(backbone, "parts", None) or PARTS[type(backbone)]
+    raise ModelError(f"{type(model).__name__} holds no backbone whose parts are known; give one of fmlab.backbones, or a module "
+                     "that says its ``parts``.")
 
 
 def _compared(state: dict[str, Tensor], intended: list[str], weights: nn.Module | Mapping[str, Any],
@@ -173,7 +160,7 @@ def _compared(state: dict[str, Tensor], intended: list[str], weights: nn.Module 
     theirs = {_plain(key, of): (key, value) for key, value in _tensors(weights).items()}
     matched, missing, misfit, used = {}, [], [], set()
     for key in intended:
-        name, value = theirs.get(_without_prefixes(key), (None, None))
+        name, value = theirs.get(without_prefixes(key), (None, None))
         used.add(name)
         if value is None:
             missing.append(key)
@@ -186,29 +173,15 @@ def _compared(state: dict[str, Tensor], intended: list[str], weights: nn.Module 
 
 
 def _tensors(weights: nn.Module | Mapping[str, Any]) -> dict[str, Tensor]:
-    if isinstance(weights, nn.Module):
-        return weights.state_dict()
-    for wrapper in (*WRAPPERS, "network_weights"):
-        if isinstance(weights.get(wrapper), Mapping):
-            return _tensors(weights[wrapper])
-    found = {key: value for key, value in weights.items() if isinstance(value, Tensor)}
-    if not found:
-        raise ModelError("The weights hold no tensors by name; give a model, or the dictionary that torch.load returns.")
-    return found
+    return weights.state_dict() if isinstance(weights, nn.Module) else unwrapped(weights, (*WRAPPERS, "network_weights"))
 
 
 def _plain(key: str, of: Transfers) -> str:
     """A checkpoint's name as the backbone has it; what lies elsewhere than ``inside`` keeps a name that no backbone has."""
-    key = _without_prefixes(key, PREFIXES[:2])
+    key = without_prefixes(key, PREFIXES[:2])
     if not key.startswith(of.inside):
         return f"(elsewhere) {key}"
-    return _without_prefixes(of.named(key.removeprefix(of.inside)))
-
-
-def _without_prefixes(key: str, prefixes: Sequence[str] = PREFIXES) -> str:
-    while prefix := next((p for p in prefixes if key.startswith(p)), ""):
-        key = key.removeprefix(prefix)
-    return key
+    return without_prefixes(of.named(key.removeprefix(of.inside)))
 
 
 def _norms(model: nn.Module) -> list[nn.Module]:
@@ -245,4 +218,4 @@ def _lines(model: nn.Module, of: Transfers, arm: str, report: LoadReport, expect
 
 
 def _stem(name: str) -> str:
-    return _without_prefixes(name).split(".")[0]
+    return without_prefixes(name).split(".")[0]

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.errors import ModelError
-from fmlab.hub.models import WRAPPERS, LoadReport, load_official
+from fmlab.hub.models import LoadReport, load_official, unwrapped
 from fmlab.pretraining.task_ids import task_ids
 
 Triple = tuple[int, int, int]
@@ -188,8 +188,7 @@ def downstream(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 
     The first up-sampling loses its last input channel, which the task's map came in by. checkpoint: as ``torch.load`` gives it.
     """
-    wrapped = next((checkpoint[name] for name in WRAPPERS if isinstance(checkpoint.get(name), Mapping)), checkpoint)
-    state = {key.removeprefix("module."): value for key, value in wrapped.items()}
+    state = {key.removeprefix("module."): value for key, value in unwrapped(checkpoint).items()}
     kept = {key: value for key, value in state.items()
             if not key.startswith(("intermedia_prompt", "fusion_layer.", "seg_outputs."))}
     if "intermedia_prompt" in state and "tu.0.weight" in kept:

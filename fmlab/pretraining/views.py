@@ -20,8 +20,8 @@ def view(images: Tensor) -> Tensor:
 
 
 def _moved(image: Tensor) -> Tensor:
-    if _happens(MIRROR):
-        axes = [axis for axis in (1, 2, 3) if _happens(0.5)]
+    if happens(MIRROR):
+        axes = [axis for axis in (1, 2, 3) if happens(0.5)]
         image = image.flip(axes) if axes else image
     factor, sides = _between(*SCALE), image.shape[1:]
     theta = torch.zeros(1, 3, 4)
@@ -33,19 +33,20 @@ def _moved(image: Tensor) -> Tensor:
 
 
 def _lit(image: Tensor) -> Tensor:
-    if _happens(CHANGE):
+    if happens(CHANGE):
         middle = F.avg_pool3d(F.pad(image[None], [1] * 6, mode="replicate"), 3, stride=1)[0]
         image = torch.lerp(image, middle, _between(0, 1))
-    if _happens(CHANGE):
+    if happens(CHANGE):
         image = (image - 0.5) * _between(0.75, 1.25) + 0.5 + _between(-0.1, 0.1)
-    if _happens(CHANGE):
+    if happens(CHANGE):
         image = image.clamp(0, 1) ** _between(0.7, 1.4)
-    if _happens(CHANGE):
+    if happens(CHANGE):
         image = image + torch.randn_like(image) * _between(0, 0.08)
     return image.clamp(0, 1)
 
 
-def _happens(chance: float) -> bool:
+def happens(chance: float) -> bool:
+    """True so often, by torch's generator."""
     return bool(torch.rand(()) < chance)
 
 

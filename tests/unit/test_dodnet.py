@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from fmlab import hub
 from fmlab.backbones import Backbone, Segmenter, linear_head
 from fmlab.errors import ModelError
-from fmlab.pretraining.dodnet import DoDNet, StandardisedConv, dynamic_head, parameters_of_head
+from fmlab.pretraining.dodnet import DoDNet, StandardisedConv
+from fmlab.pretraining.dynamic_head import dynamic_head, parameter_count
 from fmlab.pretraining.published import dodnet as loss
 
 TINY = dict(tasks=3, widths=(4, 4, 8, 8), groups=2, hidden=4)
@@ -23,14 +24,14 @@ def model(seed=0, **changes):
 def test_dynamic_head_by_the_letter():
     """Each sample's three convolutions, cut out of its numbers by hand, in the official order: weights first, then biases."""
     torch.manual_seed(0)
-    assert parameters_of_head(8, (8, 8, 2)) == 162
+    assert parameter_count(8, 2) == 162
     z, theta = torch.randn(3, 8, 2, 3, 4), torch.randn(3, 162)
     for n in range(3):
         t = theta[n]
         h = F.conv3d(z[n:n + 1], t[:64].view(8, 8, 1, 1, 1), t[144:152]).relu()
         h = F.conv3d(h, t[64:128].view(8, 8, 1, 1, 1), t[152:160]).relu()
         wanted = F.conv3d(h, t[128:144].view(2, 8, 1, 1, 1), t[160:])
-        assert torch.allclose(dynamic_head(z, theta, (8, 8, 2))[n:n + 1], wanted, atol=1e-5)
+        assert torch.allclose(dynamic_head(z, theta[:, None], outputs=2)[n:n + 1], wanted, atol=1e-5)
 
 
 def test_weights_are_standardised_whatever_they_are():
