@@ -46,8 +46,8 @@ def _card(weights: Path, notes: Mapping[str, object], what: str, how: str, rows:
     second = {name: [e.format(2) for e in row.at_random] for name, row in rows.items()}
     return "\n".join([
         *head(weights, notes, what),
-        f"- Dice after 5 clicks, structures of the training, new people: {rows['seen, ABCD'].after[2]}",
-        f"- the same, structures that nobody pointed at in training: {rows['never pointed at, ABCD'].after[2]}",
+        f"- Dice after 5 clicks, new people, structures that the training on bodies points at: {rows['seen, ABCD'].after[2]}",
+        f"- the same, structures that it never points at: {rows['never pointed at, ABCD'].after[2]}",
         f"- seen: {', '.join(found.SEEN)}", "", "## Clicks in the middle of the largest error", "", CLICKING, "", how, "",
         *table(["group", "objects", *columns, *boxes], first), "", "## Clicks anywhere in what is wrong", "",
         *table(["group", *columns], second),
