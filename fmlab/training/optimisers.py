@@ -4,8 +4,8 @@
 
 orth gives all singular values of the step about the same size, by five Newton-Schulz iterations. For small vision transformers
 that begin at random, as the nano SAMs do. Sources: Loshchilov and Hutter 2019, arXiv:1711.05101; Jordan et al. 2024, "Muon: an
-optimizer for hidden layers in neural networks"; the scale, which lets Muon share AdamW's rates: Liu et al. 2025, arXiv:2502.16982,
-section 2.2.
+optimizer for hidden layers in neural networks"; for the scale, which lets Muon share AdamW's rates, Liu et al. 2025,
+arXiv:2502.16982, section 2.2.
 """
 
 from __future__ import annotations
