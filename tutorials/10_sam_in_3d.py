@@ -45,7 +45,7 @@
 # Half of this lesson is about that model. The other half is about a question that is harder than it looks: *how good is it?*
 
 # %% [markdown] tags=["instructor"]
-# **Notes for teachers.** 80 minutes alone, 100 in a room. Section 5 is the heart; if time is short leave out exercise 3 and
+# **Notes for teachers.** 80 minutes alone, 100 in a room. Section 5 is the heart; if time is short leave out exercise 2 and
 # section 7. Let the room vote on each trap *before* its number appears: is it cheating? The first (clicks that know the truth)
 # is in nearly every paper and is defended by many; let somebody defend it. 10-p2 works best if people write down a number.
 # Without network section 8 uses a body of hospital E.
@@ -88,7 +88,7 @@ figure(judged.through(body, found, liver, click), alt="Five axial slices through
 # %% [markdown]
 # *What to see.* One green plus in one slice, and a mask in all of them. The published code cuts *one* cube, and what is larger
 # is lost (and it cuts this cube about the ground truth; we shall come to that). Ours goes on: where a mask touches a face of its
-# cube, it looks at the next one. Whole livers, and thigh bones, come out of one click.
+# cube, it looks at the next one. What is larger than a cube comes out of one click, too, if not always cleanly.
 
 # %% [markdown]
 # ## 2. The next click
@@ -182,7 +182,7 @@ figure(claims.forest(["C03"]), alt=claims.forest_alt(["C03"]))
 #
 # The published weights were trained with these ghosts in the room, so they must stay. But do we have to count them one by one?
 #
-# **Exercise 3 (advanced).** $M$ equal keys are *one* key with another logit. Which? `check` counts your multiplications.
+# **Exercise 2 (advanced).** $M$ equal keys are *one* key with another logit. Which? `check` counts your multiplications.
 
 
 # %%
@@ -274,7 +274,7 @@ for way, policy in c08.WAYS.items():
 # In a whole-body scan that gives away three things: where the structure is (in the middle), that there is one, and that nothing
 # outside will be called a mistake. Nor is anything outside missed. An honest Dice counts over the whole scan.
 #
-# **Exercise 2.** Write it: a model answered in a cube, you have the truth of the scan.
+# **Exercise 3.** Write it: a model answered in a cube, you have the truth of the scan.
 
 
 # %%
