@@ -31,8 +31,9 @@ def glance_loss(model: Sam | SamMed3D, images: Tensor, masks: Tensor, share: flo
     image_of = torch.arange(len(images), device=images.device).repeat_interleave(masks.shape[1])
     upscaled = model.mask_decoder.output_upscaling(features + model.prompt_encoder.dense_positions())
     points = places_in(truth, clicks)
-    logits = torch.einsum("nkc,nc...->nk...", weights_at(model, features[image_of], points), upscaled[image_of])
-    logits = resized(logits, truth.shape[1:])
+    weights = weights_at(model, features[image_of], points).unflatten(0, masks.shape[:2])
+    logits = torch.einsum("bmkc,bc...->bmk...", weights, upscaled)  # one matrix product an image, none of its features twice
+    logits = resized(logits.flatten(0, 1), truth.shape[1:])
     target = truth[:, None].to(logits.dtype)
     return (losses.dice_per_mask(logits, target.expand_as(logits)) + cross_entropy(logits, target, share)).mean()
 
