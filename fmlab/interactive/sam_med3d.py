@@ -31,7 +31,7 @@ from fmlab.interactive.windows import in_real_windows
 SIZES = {
     "vit_b_ori": dict(size=128, patch=16, channels=768, depth=12, heads=12, everywhere=(2, 5, 8, 11), window=14),
     "nano": dict(size=32, patch=4, channels=96, depth=4, heads=4, everywhere=(1, 3), window=4, prompt_channels=96,
-                 decoder_heads=1, mlp=256, hidden=48, upscaled=32, textbook=True),
+                 decoder_heads=1, mlp=256, hidden=48, textbook=True),
 }
 """Settings of ``SamMed3D`` by name; the first is published."""
 

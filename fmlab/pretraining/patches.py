@@ -27,6 +27,7 @@ class _Scan:
     labels: Tensor  # (X, Y, Z) uint8
     annotated: frozenset[str] | None
     left_out: tuple[str, ...]
+    centre: str | None  # a phantom's hospital
     places: dict[str, np.ndarray]
 
 
@@ -78,4 +79,4 @@ class Patches(Dataset):
                 places[name] = spots[:: max(1, len(spots) // 500)].astype(np.int16)  # some hundred spots stand for all
         centre = volume.info.get("centre")  # a phantom's hospital; real scans have none, or another one's name
         left_out = protocol_left_out(centre) if centre in CENTRES else ()
-        return _Scan(volume.name, volume.image[0].round().to(torch.int16), labels, volume.annotated, left_out, places)
+        return _Scan(volume.name, volume.image[0].round().to(torch.int16), labels, volume.annotated, left_out, centre, places)

@@ -44,8 +44,8 @@ class Input:
         return f"{self.values}, {'any spacing' if self.spacing is None else f'{self.spacing:g} mm'}, {self.orientation}"
 
 
-COURSE = Input("HU through windows.WIDE to [0, 1]", 4.0)
-"""The course's nano models, for pretext and task alike."""
+COURSE = Input("HU through windows.WIDE to [0, 1]", 6.0)
+"""The course's pre-trained nano models (``pretraining.nano``), for pretext and task alike."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,115 @@
+"""Four hospitals as four tasks: how the prompt-driven models of the course are asked, trained, and made to answer everything.
+
+    task t = a hospital that annotates K_t structures; its prompt asks for these, and for nothing else
+
+So w_nk never comes up: what a hospital did not draw is never asked of its scans. DoDNet says the task by a one-hot code before the
+last layers, UniSeg by a learned map before the decoder. Several hospitals draw a liver, each by its own rules: whose prompt is one
+to use at inference? ``Prompted`` takes the answer as a table.
+
+Source: Zhang et al. 2021, arXiv:2011.10217; Ye et al. 2023, arXiv:2304.03493, whose tasks are data sets too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fmlab import randomise
+from fmlab.cohorts import Cohort
+from fmlab.errors import DataError, ModelError
+from fmlab.pretraining import published
+from fmlab.pretraining.dodnet import DoDNet
+from fmlab.pretraining.patches import Patches
+from fmlab.pretraining.uniseg import UniSeg
+from fmlab.pretraining.universal import UNIVERSAL
+from fmlab.templates import template_matrix
+
+HOSPITALS = ("A", "B", "C", "D")
+ASKED: dict[str, tuple[str, ...]] = {
+    hospital: tuple(name for name, drawn in zip(UNIVERSAL, row) if drawn)
+    for hospital, row in zip(HOSPITALS, template_matrix(HOSPITALS, UNIVERSAL))}
+"""Hospital -> what its prompt asks for, in the order of the channels: 11, 5, 18 and 11 of the 30 structures."""
+MOST = max(map(len, ASKED.values()))  # channels of a model that answers any of them
+
+
+class TaskPatches(Patches):
+    """``Patches`` of phantoms of HOSPITALS, each with its hospital's own question.
+
+    An item: image (1, S, S, S), task: number of the hospital, target (MOST, S, S, S) and w (MOST,) uint8: the hospital's
+    structures in the order of ASKED, then zeros. Raises DataError for a scan of no such hospital.
+    """
+
+    def __init__(self, cohort: Cohort, side: int = 64, ranges: randomise.Ranges = randomise.STRONG):
+        super().__init__(cohort, UNIVERSAL, side, ranges)
+        if strange := [scan.name for scan in self.scans if scan.centre not in HOSPITALS]:
+            raise DataError(f"{strange[0]!r} is of none of the hospitals {', '.join(HOSPITALS)}, so no prompt asks about it; "
+                            "leave it out.")
+        self.channels = {name: [UNIVERSAL.index(k) for k in asked] for name, asked in ASKED.items()}
+
+    def __getitem__(self, index: int) -> dict:
+        item, centre = super().__getitem__(index), self.scans[index].centre
+        own = self.channels[centre]
+        padding = MOST - len(own)
+        target = F.pad(item["target"][own], (0, 0, 0, 0, 0, 0, 0, padding))
+        return {"image": item["image"], "task": HOSPITALS.index(centre), "target": target, "w": F.pad(item["w"][own], (0, padding)),
+                "name": item["name"]}
+
+
+def dodnet_objective(model: DoDNet, batch: dict) -> Tensor:
+    """``published.dodnet`` of a batch of ``TaskPatches``: MOST channels a task instead of organ and tumour."""
+    return published.dodnet(model(batch["image"], batch["task"]), batch["target"], batch["w"])
+
+
+def uniseg_objective(model: UniSeg, batch: dict) -> Tensor:
+    """``published.uniseg`` of each sample of a batch of ``TaskPatches``, which may be of different tasks; mean over samples.
+
+    Channel 0 is background, channel 1 + i the task's structure i. Weights of the scales: 1, 1/2, 1/4, ... of their sum.
+    """
+    scales = model.scales(batch["image"], batch["task"])
+    weights = [0.5 ** i / (2 - 0.5 ** (len(scales) - 1)) for i in range(len(scales))]
+    number = torch.arange(1, MOST + 1, device=scales[0].device)[:, None, None, None]
+    losses = []
+    for n, task in enumerate(batch["task"].tolist()):
+        labels = (batch["target"][n] * number).amax(0)[None, None].float()
+        levels = [F.interpolate(labels, size=z.shape[2:], mode="nearest") for z in scales]
+        losses.append(published.uniseg([z[n:n + 1] for z in scales], levels, 1 + len(ASKED[HOSPITALS[task]]), weights))
+    return torch.stack(losses).mean()
+
+
+def asks(first: Sequence[str] = HOSPITALS) -> dict[str, str]:
+    """Structure -> hospital whose prompt asks for it: the first of ``first`` that annotates it, then of the others.
+
+    ModelError for a hospital that there is not.
+    """
+    if strange := [name for name in first if name not in HOSPITALS]:
+        raise ModelError(f"No prompt is called {strange[0]!r}; the hospitals are {', '.join(HOSPITALS)}.")
+    order = [*first, *(name for name in HOSPITALS if name not in first)]
+    return {structure: next(name for name in order if structure in ASKED[name]) for structure in UNIVERSAL}
+
+
+class Prompted(nn.Module):
+    """A DoDNet or UniSeg that is asked once with each prompt and answers with one logit a structure, as ``inference.segment``
+    wants it. asked: as ``asks`` gives it. The network runs once (UniSeg's decoder once a task).
+
+    Of a softmax the logit is that above the background's, so a structure is there where it is above 0 and the largest.
+    """
+
+    def __init__(self, model: DoDNet | UniSeg, asked: Mapping[str, str] | None = None):
+        super().__init__()
+        asked = asks() if asked is None else asked
+        for structure, name in asked.items():
+            if structure not in ASKED.get(name, ()):
+                raise ModelError(f"Hospital {name!r} does not annotate {structure!r}, so its prompt cannot ask for it; see ASKED.")
+        self.model, self.structures, self.crumb_ml = model, tuple(asked), 10.0
+        self.tasks = [HOSPITALS.index(name) for name in asked.values()]
+        self.channels = [ASKED[name].index(structure) for structure, name in asked.items()]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, K, X, Y, Z) of x (B, 1, X, Y, Z)."""
+        every = self.model.every_task(x)
+        if isinstance(self.model, UniSeg):
+            every = every[:, :, 1:] - every[:, :, :1]
+        return every[:, self.tasks, self.channels]

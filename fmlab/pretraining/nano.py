@@ -1,0 +1,96 @@
+"""The course's own small pre-trained models: seven methods on the same bodies, with cubes of one size and one budget.
+
+160 people of four hospitals, each annotating by its own rules; the self-supervised methods see the same scans without a label.
+Cubes of 32 voxels of 6 mm, so that a laptop repeats any of it in minutes. ``universal``, at 4 mm and with five times the budget, is
+the model to use where one only wants a good segmentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from fmlab import hub
+from fmlab.cohorts import Cohort
+from fmlab.errors import ModelError
+from fmlab.phantom.visits import any_visit
+from fmlab.pretraining import clip_driven, genesis, mae, swin_ssl
+from fmlab.pretraining.hospitals import HOSPITALS, MOST, TaskPatches, dodnet_objective, uniseg_objective
+from fmlab.pretraining.patches import Patches
+from fmlab.pretraining.universal import UNIVERSAL
+from fmlab.pretraining.unlabelled import Unlabelled
+from fmlab.templates import assembly
+from fmlab.training import TrainConfig, train
+from fmlab.training.order import seeded
+
+COUNTS = dict.fromkeys(HOSPITALS, 40)  # bodies per hospital
+SPACING, SIDE = 6.0, 32  # mm, voxels of a cube
+STEPS = 1200
+
+NOVEL = ("gluteus_maximus_left", "gluteus_maximus_right", "heart_ventricle_left", "lung_upper_lobe_right", "sternum")
+"""None of the 30 that the supervised methods are asked for: what transfer to new structures is tried on."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """How one of them is built, what it is fed of a cohort, and its loss on a batch of that. lr: highest learning rate."""
+
+    config: Mapping[str, Any]
+    data: Callable[[Cohort], Dataset]
+    objective: Callable[[nn.Module, dict], Tensor]
+    lr: float = 2e-3
+
+
+def patches(cohort: Cohort) -> Patches:
+    """Cubes with the 30 structures and w."""
+    return Patches(cohort, UNIVERSAL, SIDE)
+
+
+def questions(cohort: Cohort) -> TaskPatches:
+    """Cubes with the question of each hospital."""
+    return TaskPatches(cohort, SIDE)
+
+
+def unlabelled(cohort: Cohort) -> Unlabelled:
+    """Cubes alone."""
+    return Unlabelled(cohort, SIDE)
+
+
+METHODS: dict[str, Method] = {
+    "clip_driven": Method({"size": "nano", "text": "sentence"}, patches, clip_driven.objective),
+    "dodnet": Method({"size": "nano", "tasks": len(HOSPITALS), "outputs": MOST}, questions, dodnet_objective),
+    "uniseg": Method({"size": "nano", "tasks": len(HOSPITALS), "classes": 1 + MOST, "patch": (SIDE,) * 3}, questions,
+                     uniseg_objective),
+    "mae": Method({}, unlabelled, mae.loss),
+    "genesis": Method({}, unlabelled, genesis.loss),
+    "swin_ssl": Method({}, unlabelled, swin_ssl.loss),
+}
+SUPERVISED = ("clip_driven", "dodnet", "uniseg")
+
+
+def bodies(counts: Mapping[str, int] = COUNTS, first_seed: int = 0, workers: int | None = None) -> Cohort:
+    """The partially labelled assembly; a seed is a person."""
+    return assembly(counts, SPACING, first_seed, workers, sampler=any_visit)
+
+
+def trained(name: str, seed: int, folder: Path, steps: int = STEPS, precision: str = "bf16", cohort: Cohort | None = None,
+            progress: bool = True, **config: Any) -> tuple[nn.Module, list[dict]]:
+    """A model of METHODS after ``steps`` steps, in eval mode, and its log; stopped, it goes on from ``folder``.
+
+    cohort: by default ``bodies()``. config: changes to the method's own. ModelError for another name.
+    """
+    if name not in METHODS:
+        raise ModelError(f"No method of the course is called {name!r}; choose one of {', '.join(METHODS)}.")
+    method = METHODS[name]
+    with seeded(seed):
+        model = hub.build(name, **{**method.config, **config})
+    settings = TrainConfig(steps, lr=method.lr, weight_decay=1e-4, optimiser="muon", warmup=min(50, steps // 4), batch=2,
+                           seed=seed, precision=precision)
+    log = train(model, method.objective, method.data(bodies() if cohort is None else cohort), settings, folder,
+                progress=progress).log
+    return model.eval(), log
