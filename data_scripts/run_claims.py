@@ -19,7 +19,7 @@ from fmlab.lessons import claims
 from fmlab.settings import data_folder
 
 EXPERIMENTS = {claim: f"fmlab.lessons.experiments.{claim.lower()}" for claim in
-               ("C02", "C03", "C05", "C06", "C07", "C08", "C09", "C10", "C19", "C20")}
+               ("C02", "C03", "C04", "C05", "C06", "C07", "C08", "C09", "C10", "C11", "C12", "C19", "C20")}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,7 +45,8 @@ def training(claim: str, experiment: ModuleType) -> dict[str, object]:
     """What ``run`` of an experiment that keeps its trainings is given too: a fast precision, and a folder to go on from."""
     if "folder" not in signature(experiment.run).parameters:
         return {}
-    return {"setting": experiment.Setting(precision=fast_precision()), "folder": data_folder() / "trainings" / claim.lower()}
+    folder = getattr(experiment, "FOLDER", claim.lower())  # C11 and C12 share some trainings
+    return {"setting": experiment.Setting(precision=fast_precision()), "folder": data_folder() / "trainings" / folder}
 
 
 if __name__ == "__main__":

@@ -28,8 +28,12 @@ from fmlab.pretraining.clip_driven_data import CLASSES
 from fmlab.pretraining.dynamic_head import dynamic_head, parameter_count
 from fmlab.pretraining.masked import clip_driven as masked_loss
 from fmlab.pretraining.text_embeddings import table_of
+from fmlab.pretraining.transfer import COURSE, Transfers
 from fmlab.pretraining.universal import UNIVERSAL
 from fmlab.vocabulary import ID
+
+TRANSFERS = Transfers(("encoder", "decoder"), COURSE, inside="backbone.")
+"""What the nano model hands on to new structures: theta_f. The controller and its texts stay behind."""
 
 GROUPS = 16  # of the norms before head and GAP
 SIZES = {"unet": (SuPreMUNet, 256), "swin_unetr": (SwinUNETR, 256), "nano": (Nano, 64)}

@@ -2,9 +2,9 @@
 
     task t = a hospital that annotates K_t structures; its prompt asks for these, and for nothing else
 
-So w_nk never comes up: what a hospital did not draw is never asked of its scans. DoDNet says the task by a one-hot code before the
-last layers, UniSeg by a learned map before the decoder. Several hospitals draw a liver, each by its own rules: whose prompt is one
-to use at inference? ``Prompted`` takes the answer as a table.
+So w_nk never comes up: what a hospital did not draw is never asked of its scans. DoDNet says the task by a one-hot code before
+the last layers, UniSeg by a learned map before the decoder. Several hospitals draw a liver, each by its own rules: whose prompt
+is one to use at inference? ``Prompted`` takes the answer as a table.
 
 Source: Zhang et al. 2021, arXiv:2011.10217; Ye et al. 2023, arXiv:2304.03493, whose tasks are data sets too.
 """
@@ -53,9 +53,8 @@ class TaskPatches(Patches):
         item, centre = super().__getitem__(index), self.scans[index].centre
         own = self.channels[centre]
         padding = MOST - len(own)
-        target = F.pad(item["target"][own], (0, 0, 0, 0, 0, 0, 0, padding))
-        return {"image": item["image"], "task": HOSPITALS.index(centre), "target": target, "w": F.pad(item["w"][own], (0, padding)),
-                "name": item["name"]}
+        target, w = F.pad(item["target"][own], (0, 0, 0, 0, 0, 0, 0, padding)), F.pad(item["w"][own], (0, padding))
+        return {"image": item["image"], "task": HOSPITALS.index(centre), "target": target, "w": w, "name": item["name"]}
 
 
 def dodnet_objective(model: DoDNet, batch: dict) -> Tensor:
@@ -102,7 +101,8 @@ class Prompted(nn.Module):
         asked = asks() if asked is None else asked
         for structure, name in asked.items():
             if structure not in ASKED.get(name, ()):
-                raise ModelError(f"Hospital {name!r} does not annotate {structure!r}, so its prompt cannot ask for it; see ASKED.")
+                raise ModelError(f"Hospital {name!r} does not annotate {structure!r}, so its prompt cannot ask for it; see "
+                                 "hospitals.ASKED.")
         self.model, self.structures, self.crumb_ml = model, tuple(asked), 10.0
         self.tasks = [HOSPITALS.index(name) for name in asked.values()]
         self.channels = [ASKED[name].index(structure) for structure, name in asked.items()]

@@ -1,8 +1,8 @@
 """The course's own small pre-trained models: seven methods on the same bodies, with cubes of one size and one budget.
 
 160 people of four hospitals, each annotating by its own rules; the self-supervised methods see the same scans without a label.
-Cubes of 32 voxels of 6 mm, so that a laptop repeats any of it in minutes. ``universal``, at 4 mm and with five times the budget, is
-the model to use where one only wants a good segmentation.
+Cubes of 32 voxels of 6 mm, so that a laptop repeats any of it in minutes. Where one only wants a good segmentation, ``universal``
+is the model to take: at 4 mm, with thirty times the voxels.
 """
 
 from __future__ import annotations
@@ -38,12 +38,11 @@ NOVEL = ("gluteus_maximus_left", "gluteus_maximus_right", "heart_ventricle_left"
 
 @dataclass(frozen=True)
 class Method:
-    """How one of them is built, what it is fed of a cohort, and its loss on a batch of that. lr: highest learning rate."""
+    """How one of them is built, what it is fed of a cohort, and its loss on a batch of that."""
 
     config: Mapping[str, Any]
     data: Callable[[Cohort], Dataset]
     objective: Callable[[nn.Module, dict], Tensor]
-    lr: float = 2e-3
 
 
 def patches(cohort: Cohort) -> Patches:
@@ -89,8 +88,12 @@ def trained(name: str, seed: int, folder: Path, steps: int = STEPS, precision: s
     method = METHODS[name]
     with seeded(seed):
         model = hub.build(name, **{**method.config, **config})
-    settings = TrainConfig(steps, lr=method.lr, weight_decay=1e-4, optimiser="muon", warmup=min(50, steps // 4), batch=2,
-                           seed=seed, precision=precision)
-    log = train(model, method.objective, method.data(bodies() if cohort is None else cohort), settings, folder,
-                progress=progress).log
+    data = method.data(bodies() if cohort is None else cohort)
+    log = train(model, method.objective, data, budget(steps, seed, precision), folder, progress=progress).log
     return model.eval(), log
+
+
+def budget(steps: int, seed: int, precision: str) -> TrainConfig:
+    """What every training with these bodies gets, pre-training and fine-tuning alike."""
+    return TrainConfig(steps, lr=2e-3, weight_decay=1e-4, optimiser="muon", warmup=min(50, steps // 4), batch=2, seed=seed,
+                       precision=precision)
