@@ -16,7 +16,14 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from data_scripts import incontext_cards, incontext_recipes, interactive_cards, interactive_recipes
+from data_scripts import (
+    incontext_cards,
+    incontext_recipes,
+    interactive_cards,
+    interactive_recipes,
+    pretraining_cards,
+    pretraining_recipes,
+)
 from data_scripts.cards import card
 from data_scripts.course_evaluation import evaluate
 from data_scripts.recipe import Plan
@@ -57,10 +64,10 @@ def universal(plan: Plan) -> Path:
 
 
 RECIPES: dict[str, Callable[[Plan], Path]] = {"universal": universal, **incontext_recipes.RECIPES,
-                                              **interactive_recipes.RECIPES}
+                                              **interactive_recipes.RECIPES, **pretraining_recipes.RECIPES}
 CARDS: dict[str, Callable[[Path, Mapping[str, object], nn.Module], str]] = {
     "universal": lambda path, notes, model: card(path, notes, evaluate(model)), **incontext_cards.CARDS,
-    **interactive_cards.CARDS}
+    **interactive_cards.CARDS, **pretraining_cards.CARDS}
 
 
 def write_card(name: str, weights: Path) -> None:

@@ -1,0 +1,106 @@
+"""Model cards of the pre-trained models: what they segment, or how they do their pretext, and what they are worth elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import default_collate
+
+from data_scripts.cards import dice_table
+from data_scripts.course_evaluation import HELD_OUT_SEED, evaluate
+from data_scripts.incontext_cards import head, parameters, table
+from fmlab import cohorts, hub, metrics
+from fmlab.inference import segment
+from fmlab.lessons import claims
+from fmlab.pretraining import nano
+from fmlab.pretraining.hospitals import ASKED, HOSPITALS, Prompted
+from fmlab.templates import SEEDS_APART
+from fmlab.training.order import seeded
+
+WHAT = {
+    "clip_driven": "A small CLIP-driven model: a 3-D U-Net with 30 heads that follow from sentence embeddings of names.",
+    "dodnet": "A small DoDNet: four hospitals are four tasks, told by a one-hot code.",
+    "uniseg": "A small UniSeg: four hospitals are four tasks, told by a learned prompt.",
+    "hermes": "A small Hermes: each structure is a token that may be asked for.",
+    "mae": "A small 3-D U-Net that was trained to fill in hidden blocks (masked autoencoder).",
+    "genesis": "A small 3-D U-Net that was trained to undo four corruptions (Models Genesis).",
+    "swin_ssl": "A small encoder that was trained as Swin UNETR's is: rotation, contrast, repair.",
+}
+CONVENTION = """\
+A missed structure, and one found where there is none, count as Dice 0 (see fmlab.metrics). One budget for all methods, small
+enough for a laptop: these figures say how they compare, not how good such methods can be."""
+PROMPTS = """\
+Mean Dice on unseen bodies of a hospital (row) when its scans are asked with one hospital's prompt (column), over what both
+annotate; on the diagonal the prompt that the hospital was trained with."""
+PRETEXT = """\
+The pretext's own loss on cubes of people that it never saw, and that of the same network untrained."""
+TRANSFER = """\
+Mean Dice on new structures after the same fine-tuning on so many labelled people of hospital F (claims C11 and C12, all seeds in
+the ledger); scratch is a network that began at random."""
+
+
+def card(name: str, weights: Path, notes: Mapping[str, object], model: nn.Module) -> str:
+    """The Markdown text of the card of one of ``nano.METHODS``."""
+    lines = head(weights, notes, f"{WHAT[name]} {parameters(model)}, cubes of {nano.SIDE} voxels of {nano.SPACING:g} mm.")
+    if name in nano.SUPERVISED:
+        lines += dice_table(evaluate(asked(model), spacing=nano.SPACING, side=nano.SIDE)) + ["", CONVENTION]
+    if name in ("dodnet", "uniseg"):
+        rows = {where: [f"{dice[with_prompt]:.2f}" for with_prompt in HOSPITALS] for where, dice in by_prompt(model).items()}
+        lines += ["", "## Whose prompt", "", PROMPTS, "", *table(["scans of", *HOSPITALS], rows)]
+    if name not in nano.SUPERVISED:
+        trained, untrained = pretext(name, model), pretext(name, hub.build(name, **nano.METHODS[name].config))
+        lines += ["", "## Pretext", "", PRETEXT, "", f"- trained {trained:.3f}, untrained {untrained:.3f}"]
+    if rows := transfer_rows():
+        counts = list(dict.fromkeys(count for row in rows.values() for count in row))
+        cells = {arm: [f"{row[count]:.2f}" if count in row else "-" for count in counts] for arm, row in rows.items()}
+        lines += ["", "## Transfer", "", TRANSFER, "", *table(["begun with", *[f"{count} labelled" for count in counts]], cells)]
+    return "\n".join(lines) + "\n"
+
+
+def asked(model: nn.Module) -> nn.Module:
+    """The model as one that answers with the 30 structures, each asked by the prompt of a hospital that annotates it."""
+    return model if hasattr(model, "structures") else Prompted(model)
+
+
+def by_prompt(model: nn.Module, people: int = 2) -> dict[str, dict[str, float]]:
+    """Hospital of the scans -> hospital of the prompt -> mean Dice over structures that both annotate."""
+    found: dict[str, dict[str, float]] = {}
+    for where in HOSPITALS:
+        bodies = list(cohorts.phantoms(people, where, nano.SPACING, HELD_OUT_SEED + SEEDS_APART * HOSPITALS.index(where)))
+        found[where] = {}
+        for prompt in HOSPITALS:
+            both = [name for name in ASKED[prompt] if name in ASKED[where]]
+            one = Prompted(model, {name: prompt for name in both}) if both else None
+            scores = [] if one is None else [
+                score.dice for body in bodies for score in metrics.evaluate(
+                    segment(one, body, spacing=nano.SPACING, side=nano.SIDE), body, both) if score.volume_ml > 0]
+            found[where][prompt] = float(np.mean(scores)) if scores else float("nan")
+    return found
+
+
+def pretext(name: str, model: nn.Module, batches: int = 10) -> float:
+    """Mean loss of a self-supervised method on cubes of unseen people, the same ones for any model."""
+    data = nano.METHODS[name].data(nano.bodies(dict.fromkeys(HOSPITALS, 2), HELD_OUT_SEED))
+    with seeded(0), torch.no_grad():
+        found = [nano.METHODS[name].objective(model, default_collate([data[i % len(data)] for i in range(4 * n, 4 * n + 4)]))
+                 for n in range(batches)]
+    return float(torch.stack(found).mean())
+
+
+def transfer_rows() -> dict[str, dict[str, float]]:
+    """Arm -> labelled people -> mean Dice over all runs of C11 and C12 in the ledger; {} where there are none."""
+    values: dict[str, dict[str, list[float]]] = {}
+    for run in (*claims.runs("C11"), *claims.runs("C12")):
+        for arm, row in run.details["mean"].items():
+            for count, dice in row.items():
+                values.setdefault(arm, {}).setdefault(count, []).append(dice)
+    return {arm: {count: float(np.mean(row[count])) for count in sorted(row, key=int)} for arm, row in values.items()}
+
+
+CARDS: dict[str, Callable[[Path, Mapping[str, object], nn.Module], str]] = {
+    name: partial(card, name) for name in nano.METHODS}
