@@ -64,9 +64,9 @@ def as_glance(model: nn.Module, data: Data) -> None:
 
 
 FLAT = (Stage(5000, 2e-3, 0, 10), Stage(2000, 1e-3, 1, 8), Stage(3500, 1e-3, MOST, 5, (mask_prompts,)))
-SOLID = (Stage(6000, 2e-3, 0, 12), Stage(1000, 5e-4, 1, 6, (as_glance,)),
-         Stage(2400, 8e-4, MOST, 6, (mask_prompts, opposites), decoder_alone=True, mixed=0.5),
-         Stage(2400, 6e-4, MOST, 5, mixed=0.3))
+SOLID = (Stage(5000, 2e-3, 0, 12), Stage(1000, 5e-4, 1, 6, (as_glance,)),
+         Stage(2800, 8e-4, MOST, 6, (mask_prompts, opposites), decoder_alone=True), Stage(2600, 6e-4, MOST, 5),
+         Stage(1500, 6e-4, MOST, 5, mixed=0.5))
 """The stages of the shipped weights in 2-D and in 3-D."""
 
 

@@ -98,7 +98,7 @@ class Cubes(Dataset):
         chosen = [chosen[i % len(chosen)] for i in range(self.objects)]
         masks = torch.stack([self.table[:, k][labels.long()] for k in chosen])
         names = [self.structures[k] for k in chosen]
-        for i in np.flatnonzero(rng.random(len(chosen)) < self.mixed):
+        for i in np.flatnonzero(rng.random(len(chosen)) < self.mixed) if self.mixed else ():
             j = int(rng.integers(len(chosen)))
             masks[i], names[i] = mixed(masks[i], masks[j], rng), f"{names[i]} mixed with {names[j]}"
         return masks.byte(), names

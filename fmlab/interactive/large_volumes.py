@@ -29,12 +29,12 @@ from fmlab.errors import PromptError, PromptWarning
 from fmlab.inference import labels_on, resampled
 from fmlab.interactive.clicks import Clicks, centre_of_largest_error, joined
 from fmlab.interactive.preprocess_sam_med3d import CT_RANGE, NOT_SEEN, z_normalised
-from fmlab.interactive.prompt_encoder import ABSENT
 from fmlab.interactive.prompts import Prompts
 from fmlab.vocabulary import ID, structure
 from fmlab.volume import Volume
 
 HEARSAY = 0.1  # weight of a cube without a click of its own
+ANSWERS = 500  # that are kept: 65 MB of a model with 32^3 logits
 Start = tuple[int, int, int]  # of a cube, in voxels of the model's grid
 
 
@@ -54,6 +54,7 @@ class LargeVolume:
         self.image = image[0].clamp(*CT_RANGE) if values is None and volume.modality == "CT" else image[0]
         self.device, self.side = next(model.parameters()).device, model.size
         self._features: dict[Start, Tensor] = {}
+        self._answers: dict[tuple, Tensor] = {}  # cube and clicks in it -> logits
         self._weight = middle_counts_most(self.side)
 
     def segment(self, prompts: Mapping[str, Prompts]) -> Volume:
@@ -155,17 +156,28 @@ class LargeVolume:
         return joined(centre_of_largest_error(np.zeros_like(mask), mask), own) if mask.any() else None
 
     def _decoded(self, start: Start, clicks: Sequence[Clicks]) -> Tensor:
-        """Logits (N, side, side, side), on the CPU, of N classes in one cube, their clicks one by one."""
+        """Logits (N, side, side, side), on the CPU, of N classes in one cube, their clicks one by one.
+
+        Click n of all classes that have one is one call. What was answered to the same clicks before is not asked again, so in a
+        row of predictions each new click costs one decoding.
+        """
         if not clicks:
             return torch.zeros(0, *(self.side,) * 3)
-        points = nn.utils.rnn.pad_sequence([c.points for c in clicks], True).to(self.device)
-        labels = nn.utils.rnn.pad_sequence([c.labels for c in clicks], True, ABSENT).to(self.device)
-        logits = self.model.no_mask(len(clicks))
-        with self._precision():
-            for n in range(1, labels.shape[1] + 1):
-                newer, _ = self.model.decode(self.features(start), points[:, :n], labels[:, :n], logits)
-                logits = torch.where((labels[:, n - 1] == ABSENT).view(-1, 1, 1, 1, 1), logits, newer.float())
-        return F.interpolate(logits, size=(self.side,) * 3, mode="trilinear", align_corners=False)[:, 0].cpu()
+        last = list(self.model.no_mask(len(clicks)).split(1))
+        for n in range(1, 1 + max(len(c.labels) for c in clicks)):
+            keys = {k: (start, *(tuple(part[:n].flatten().tolist()) for part in c)) for k, c in enumerate(clicks)
+                    if len(c.labels) >= n}
+            new = [k for k, key in keys.items() if key not in self._answers]
+            if new:
+                points, labels = (torch.stack([clicks[k][part][:n] for k in new]).to(self.device) for part in (0, 1))
+                with self._precision():
+                    answers, _ = self.model.decode(self.features(start), points, labels, torch.cat([last[k] for k in new]))
+                self._answers.update(zip((keys[k] for k in new), answers.float().split(1)))
+            for k, key in keys.items():
+                last[k] = self._answers[key]
+        for key in list(self._answers)[:-ANSWERS]:  # the oldest
+            del self._answers[key]
+        return F.interpolate(torch.cat(last), size=(self.side,) * 3, mode="trilinear", align_corners=False)[:, 0].cpu()
 
     def _entered(self, start: Start, mask: Tensor) -> list[Start]:
         """The cubes half a side further, in each direction in which a mask touches the cube's face and the volume goes on."""

@@ -100,11 +100,28 @@ def test_classes_of_a_cube_share_a_call_and_a_cube_is_encoded_once():
     session = large(Volume(image[None], np.eye(4), modality="other"))
     asked = {"a": clicks((1, 4, 4)), "b": clicks((5, 4, 4), (6, 4, 4)), "c": clicks((6, 2, 4))}
     labels = session.predict(asked)
-    assert session.model.calls == [(3, 1), (3, 2)]  # three prompts, clicks one by one
+    assert session.model.calls == [(3, 1), (1, 2)]  # three prompts at once, then the one with a second click
     assert (labels[1:3] == 1).all() and (labels[5:7] == 2).all() and labels[3:5].max() == 0  # of equals the first
     features = session.features((0, 0, 0))
     session.predict(asked)
     assert session.features((0, 0, 0)) is features and len(session._features) == 1
+
+
+def test_a_further_click_costs_one_decoding_and_changes_what_a_fresh_session_gives_in_no_way():
+    image = torch.zeros(8, 8, 8)
+    image[1:7, 2:6, 2:6] = 1
+    volume = Volume(image[None], np.eye(4), modality="other")
+    session, places = large(volume), [(1, 4, 4), (5, 4, 4), (3, 3, 3), (6, 2, 4)]
+    for n in range(1, 5):
+        before = len(session.model.calls)
+        asked = {"a": clicks(*places[:n])}
+        found = session.logits(asked)
+        assert session.model.calls[before:] == [(1, n)]
+        assert torch.equal(found, large(volume).logits(asked))
+    session.logits({"a": clicks(*places[:2])})  # one taken back
+    assert len(session.model.calls) == 4
+    session.logits({"a": clicks(places[0], places[2])})
+    assert session.model.calls[4:] == [(1, 2)]
 
 
 def test_clicks_far_apart_open_their_own_cubes():
