@@ -17,7 +17,7 @@ from fmlab.interactive.predictor import SamPredictor
 from fmlab.interactive.prompts import Prompts
 from fmlab.interactive.sam import Sam
 from fmlab.lessons import claims
-from fmlab.lessons.experiments import c05, c06, c07, c08, c20
+from fmlab.lessons.experiments import c04, c05, c06, c07, c08, c11, c12, c20, transfer_curves
 from fmlab.vocabulary import ID
 from fmlab.volume import Volume
 
@@ -74,6 +74,66 @@ def test_all_losses_start_from_the_same_weights_and_see_the_same_patches(fresh_c
     weights, configs, patches = zip(*seen)
     assert all(a.equal(b) for other in weights[1:] for a, b in zip(weights[0], other, strict=True))
     assert len(set(configs)) == len(set(patches)) == 1
+
+# ---- C04: what tells the classes apart
+
+def test_text_is_compared_with_the_better_of_the_other_codes():
+    def dices(*values):
+        return {f"body {n}": {"liver": value} for n, value in enumerate(values)}
+
+    found = {"one_hot": dices(0.5, 0.5), "random": dices(0.7, 0.2), "sentence": dices(0.4, 0.6)}
+    assert c04.effects(found) == pytest.approx({"body 0": 0.1, "body 1": -0.1})  # one-hot is better on average
+
+
+def test_c04_runs_from_end_to_end(fresh_cache, tmp_path):
+    run = c04.run(3, c05.Setting(steps=2, bodies=1, held_out=1, spacing=12.0, side=16), tmp_path, progress=False, workers=1)
+    assert run.claim == "C04" and set(run.details["mean"]) == set(c04.TEXTS) and len(run.values) == 4
+
+
+# ---- C11, C12: transfer curves
+
+def test_supervised_on_few_is_compared_with_the_best_self_supervised_arm():
+    def curve(*pairs):
+        return {1: {"a": pairs[0][0], "b": pairs[0][1]}, 10: {"a": pairs[1][0], "b": pairs[1][1]}}
+
+    found = {"scratch": curve((0, 0), (0, 0)), "supervised on few": curve((0.3, 0.5), (0.5, 0.7)),
+             "mae": curve((0.2, 0.2), (0.2, 0.2)), "genesis": curve((0.1, 0.5), (0.3, 0.5)), "swin_ssl": curve((0, 0), (0.9, 0))}
+    assert c11.effects(found) == pytest.approx({"a": 0.2, "b": 0.1})
+
+
+def test_gain_with_the_fewest_labels_less_gain_with_all():
+    found = {"scratch": {1: {"a": 0.1}, 10: {"a": 0.9}, 100: {"a": 0.6}},
+             "supervised": {1: {"a": 0.5}, 10: {"a": 0.0}, 100: {"a": 0.7}}}
+    assert c12.effects(found) == pytest.approx({"a": 0.3})
+
+
+@pytest.fixture
+def tiny_curves(monkeypatch, fresh_cache):
+    """Everything coarse and short, and untrained weights in place of those that ship."""
+    monkeypatch.setattr(transfer_curves.nano, "SPACING", 12.0)
+    monkeypatch.setattr(transfer_curves.nano, "SIDE", 16)
+    monkeypatch.setattr(hub, "load", lambda name, label: hub.build(name, **transfer_curves.nano.METHODS[name].config))
+    transfer_curves.people.cache_clear()
+    yield transfer_curves.Setting(steps=1, pool=2, unseen=1, pre_steps=1)
+    transfer_curves.people.cache_clear()
+
+
+def test_curves_give_all_arms_the_same_people_and_run_once(tiny_curves, tmp_path, monkeypatch):
+    seen = []
+    tune = transfer_curves.fine_tuned
+    monkeypatch.setattr(transfer_curves, "fine_tuned", lambda model, labelled, *rest: seen.append(labelled.patients) or
+                        tune(model, labelled, *rest))
+    run = c12.run(1, tiny_curves, tmp_path, progress=False, workers=1, counts=(1, 2))
+    assert run.claim == "C12" and len(run.values) == 1 and set(run.details["mean"]) == {"scratch", "supervised"}
+    assert seen[0] == seen[2] and seen[1] == seen[3] and set(seen[0]) < set(seen[1])
+    again = c12.run(1, tiny_curves, tmp_path, progress=False, workers=1, counts=(1, 2))
+    assert again.values == run.values and len(seen) == 4
+
+
+def test_every_self_supervised_method_can_be_an_arm(tiny_curves, tmp_path):
+    run = c11.run(0, tiny_curves, tmp_path, progress=False, workers=1, counts=(1,))
+    assert set(run.details["mean"]) == {"scratch", "supervised on few", "mae", "genesis", "swin_ssl"}
+
 
 # ---- C06: UniverSeg on tasks that it never met
 
