@@ -36,8 +36,7 @@ Data = Slices | Cubes | Textures
 @dataclass(frozen=True)
 class Stage:
     """A part of a training. most: prompts of an object at most; 0 to glance, without the decoder's transformer. objects: of an
-    item. before: what is done to the model first, with the stage's data. decoder_alone: the encoder stays, a step costs half.
-    mixed: share of objects that are no structures (``Cubes``)."""
+    item. before: what is done to the model first, with the stage's data. decoder_alone: the encoder stays, a step costs half."""
 
     steps: int
     lr: float
@@ -45,7 +44,6 @@ class Stage:
     objects: int
     before: tuple[Callable[[nn.Module, Data], None], ...] = ()
     decoder_alone: bool = False
-    mixed: float = 0.0
 
 
 def mask_prompts(model: nn.Module, data: Data) -> None:
@@ -65,8 +63,7 @@ def as_glance(model: nn.Module, data: Data) -> None:
 
 FLAT = (Stage(5000, 2e-3, 0, 10), Stage(2000, 1e-3, 1, 8), Stage(3500, 1e-3, MOST, 5, (mask_prompts,)))
 SOLID = (Stage(5000, 2e-3, 0, 12), Stage(1000, 5e-4, 1, 6, (as_glance,)),
-         Stage(2800, 8e-4, MOST, 6, (mask_prompts, opposites), decoder_alone=True), Stage(2600, 6e-4, MOST, 5),
-         Stage(1500, 6e-4, MOST, 5, mixed=0.5))
+         Stage(2800, 8e-4, MOST, 6, (mask_prompts, opposites), decoder_alone=True), Stage(2600, 6e-4, MOST, 5))
 """The stages of the shipped weights in 2-D and in 3-D."""
 
 
@@ -106,7 +103,7 @@ def learned(plan: Plan, name: str, loss: Callable, data: Data, stages: Sequence[
     look_where_it_points(model)
     folder, log = data_folder() / "trainings" / f"{name}-nano-seed{plan.seed}-{steps}", []
     for number, (count, stage) in enumerate(zip(shared_out(steps, full), stages), start=1):
-        items = changed(data, objects=stage.objects, **{"mixed": stage.mixed} if stage.mixed else {})
+        items = with_objects(data, stage.objects)
         with seeded(plan.seed):
             for begin in stage.before:
                 begin(model, items)
@@ -120,12 +117,11 @@ def learned(plan: Plan, name: str, loss: Callable, data: Data, stages: Sequence[
     return model.requires_grad_(True).eval(), log
 
 
-def changed(data: Data, **settings: object) -> Dataset:
-    """The same scans, other items."""
-    data = copy.copy(data)
-    for name, value in settings.items():
-        setattr(data, name, value)
-    return data
+def with_objects(data: Data, number: int) -> Dataset:
+    """The same data with another number of objects in an item."""
+    changed = copy.copy(data)
+    changed.objects = number
+    return changed
 
 
 def shared_out(steps: int, like: Sequence[int]) -> list[int]:

@@ -41,9 +41,8 @@ class Cubes(Dataset):
     """Endless cubes for ``training.train``; item n is another one at each call, about each structure as often as another.
 
     cohort: labelled CTs. structures: those that may be pointed at; a part counts as part of its whole. side: voxels of
-    ``spacing`` mm. objects: of a cube, the structure in its middle and others; some come twice where there are fewer. mixed:
-    share of objects that are no structure but two of them, or a part of one (``mixed``). values: what makes the network's input
-    of HU; by default clamped and z-scored as SAM-Med3D's.
+    ``spacing`` mm. objects: of a cube, the structure in its middle and others; some come twice where there are fewer. values:
+    what makes the network's input of HU; by default clamped and z-scored as SAM-Med3D's.
 
     Items: image (1, side, side, side) float32, masks (objects, side, side, side) uint8, names. Random numbers come from torch's
     global generator, which ``train`` seeds for every draw. Raises DataError for a scan without labels.
@@ -51,9 +50,9 @@ class Cubes(Dataset):
 
     def __init__(self, cohort: Iterable[Volume], structures: Sequence[str], side: int = 32, spacing: float = 6.0,
                  objects: int = 4, ranges: randomise.Ranges = RANGES, values: Callable[[Tensor], Tensor] = z_scored,
-                 mixed: float = 0.0, length: int = 1000):
+                 length: int = 1000):
         self.side, self.objects, self.ranges, self.length, self.structures = side, objects, ranges, length, tuple(structures)
-        self.values, self.mixed = values, mixed
+        self.values = values
         self.table = torch.zeros(256, len(structures), dtype=torch.bool)
         for k, name in enumerate(structures):
             self.table[list(region(name)), k] = True
@@ -97,26 +96,7 @@ class Cubes(Dataset):
         chosen = ([number] if number in fit else []) + others
         chosen = [chosen[i % len(chosen)] for i in range(self.objects)]
         masks = torch.stack([self.table[:, k][labels.long()] for k in chosen])
-        names = [self.structures[k] for k in chosen]
-        for i in np.flatnonzero(rng.random(len(chosen)) < self.mixed) if self.mixed else ():
-            j = int(rng.integers(len(chosen)))
-            masks[i], names[i] = mixed(masks[i], masks[j], rng), f"{names[i]} mixed with {names[j]}"
-        return masks.byte(), names
-
-
-def mixed(mask: Tensor, other: Tensor, rng: np.random.Generator) -> Tensor:
-    """Two structures as one, or what lies on one side of a plane through the first; as it is where that is too large or small.
-
-    Nothing in the image says so, only clicks do: a network that knows all organs by name has to listen for once.
-    """
-    both = mask | other
-    if rng.random() < 0.5 and both.sum() <= MOST * mask.numel():
-        return both
-    places = mask.nonzero().float()
-    ahead = (places - places.mean(0)) @ torch.from_numpy(rng.standard_normal(3)).float() > 0
-    part = torch.zeros_like(mask)
-    part[tuple(places[ahead].long().T)] = True
-    return part if part.sum() >= LEAST else mask
+        return masks.byte(), [self.structures[k] for k in chosen]
 
 
 def _kept(volume: Volume, structures: Sequence[str], spacing: float) -> _Scan:

@@ -36,8 +36,8 @@ class MaskDecoder(nn.Module):
         super().__init__()
         self.transformer = TwoWayTransformer(channels, heads, mlp)
         self.iou_token, self.mask_tokens = nn.Embedding(1, channels), nn.Embedding(masks, channels)
+        self.output_upscaling = upscaling or fourfold(channels, dims)
         upscaled = upscaled or channels // 8
-        self.output_upscaling = upscaling or fourfold(channels, dims, upscaled)
         self.output_hypernetworks_mlps = nn.ModuleList(ReLUMLP(channels, channels, channels, upscaled) for _ in range(masks))
         self.iou_prediction_head = ReLUMLP(channels, hidden, hidden, masks)
 
@@ -68,9 +68,9 @@ class MaskDecoder(nn.Module):
         return torch.einsum("nmc,nc...->nm...", weights, upscaled)
 
 
-def fourfold(channels: int, dims: int, out: int) -> nn.Sequential:
-    """Features at four times the resolution, ``out`` channels of them, by two transposed convolutions."""
+def fourfold(channels: int, dims: int) -> nn.Sequential:
+    """Features at four times the resolution, by two transposed convolutions."""
     make = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}[dims]
     return nn.Sequential(
-        make(channels, 2 * out, kernel_size=2, stride=2), ChannelNorm(2 * out), nn.GELU(),
-        make(2 * out, out, kernel_size=2, stride=2), nn.GELU())
+        make(channels, channels // 4, kernel_size=2, stride=2), ChannelNorm(channels // 4), nn.GELU(),
+        make(channels // 4, channels // 8, kernel_size=2, stride=2), nn.GELU())

@@ -45,7 +45,7 @@ class SamMed3D(nn.Module):
 
     def __init__(self, size: int = 128, patch: int = 16, channels: int = 768, depth: int = 12, heads: int = 12,
                  everywhere: Sequence[int] = (2, 5, 8, 11), window: int = 14, prompt_channels: int = 384, decoder_heads: int = 8,
-                 mlp: int = 2048, hidden: int = 256, upscaled: int | None = None, textbook: bool = False):
+                 mlp: int = 2048, hidden: int = 256, textbook: bool = False):
         super().__init__()
         if size % patch:
             raise ModelError(f"A cube of {size} voxels a side does not split into patches of {patch}; give a multiple.")
@@ -57,7 +57,7 @@ class SamMed3D(nn.Module):
             grid, patch, channels, depth, heads, prompt_channels, window, everywhere, inputs=1, block=block)
         positions = FourierPositions(3, prompt_channels // 3, waves=3, exchanged=not textbook)
         self.prompt_encoder = PromptEncoder(prompt_channels, grid, (size,) * 3, positions=positions, kinds=2)
-        self.mask_decoder = MaskDecoder(prompt_channels, 3, 4, decoder_heads, mlp, hidden, upscaled=upscaled)
+        self.mask_decoder = MaskDecoder(prompt_channels, 3, 4, decoder_heads, mlp, hidden)
         self.size = size
 
     def forward(self, images: Tensor, points: Tensor | None = None, labels: Tensor | None = None, masks: Tensor | None = None,

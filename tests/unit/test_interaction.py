@@ -13,7 +13,7 @@ from fmlab.held_out import HELD_OUT, TASKS
 from fmlab.interactive import learning, starts
 from fmlab.interactive.clicking import at_random, dice_after, in_the_middle
 from fmlab.interactive.clicks import Clicks
-from fmlab.interactive.cubes import LEAST, Cubes, mixed
+from fmlab.interactive.cubes import Cubes
 from fmlab.interactive.glance import cross_entropy, places_in, weights_at
 from fmlab.interactive.pictures import drawn, grey, largest_slice, scene
 from fmlab.interactive.prompts import Prompts
@@ -76,31 +76,6 @@ def test_cubes_hold_the_structure_in_their_middle(cubes: Cubes):
         assert item["image"].shape == (1, 16, 16, 16) and item["masks"].shape == (3, 16, 16, 16)
         assert item["masks"].flatten(1).sum(1).min() >= 24
         assert set(item["names"].split("; ")) <= {"liver", "spleen", "body"}
-
-
-def test_mixed_objects_are_two_structures_or_a_part_of_one():
-    """Of a cube with two cuboids apart: their union, or one side of a plane through the first."""
-    one, other = (torch.zeros(16, 16, 16, dtype=torch.bool) for _ in range(2))
-    one[2:8, 2:8, 2:8] = True
-    other[10:14, 10:14, 10:14] = True
-    rng, unions, parts = np.random.default_rng(0), 0, 0
-    for _ in range(40):
-        found = mixed(one, other, rng)
-        if torch.equal(found, one | other):
-            unions += 1
-        else:
-            assert not (found & ~one).any() and LEAST <= found.sum() < one.sum()
-            parts += 1
-    assert unions > 10 and parts > 10
-    small = torch.zeros_like(one)
-    small[0, 0, :LEAST // 8] = True
-    assert all(torch.equal(found, small) or torch.equal(found, small | other)
-               for found in (mixed(small, other, rng) for _ in range(20)))
-
-
-def test_cubes_say_which_objects_are_mixed():
-    data = Cubes([body(0), body(1)], TASKS, side=16, spacing=8.0, objects=3, mixed=1.0)
-    assert all("mixed with" in name for name in data[0]["names"].split("; "))
 
 
 def test_what_cannot_be_pointed_at():
