@@ -99,6 +99,10 @@ register(
     "uniseg", "fmlab.pretraining.uniseg:uniseg",
     "drive.google.com, link in github.com/yeerwen/UniSeg, UniSeg_11_Tasks (non-commercial)")
 register(
+    "hermes", "fmlab.pretraining.hermes:hermes",
+    "Google Drive and Baidu, links in github.com/yhygao/universal-medical-image-segmentation, Hermes-R (no licence: all rights "
+    "reserved)")
+register(
     "med3d", "fmlab.pretraining.med3d:med3d",
     "links in github.com/Tencent/MedicalNet, resnet_{10,18,34,50,101,152,200}.pth and _23dataset.pth (MIT), encoders alone: "
     "give depth and classes=None")
