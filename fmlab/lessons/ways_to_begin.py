@@ -1,0 +1,88 @@
+"""For lesson 05: one short fine-tuning for each way to begin, its loss and its Dice on a new person as it goes, and their picture.
+
+    exam = cubes(unseen)
+    curves = {arm: fine_tuned(network, Patches(labelled, NOVEL, SIDE), exam, steps) for arm, network in networks.items()}
+    drawn(curves)
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+from torch.utils.data import Dataset, default_collate
+
+from fmlab import randomise
+from fmlab.cohorts import Cohort
+from fmlab.pretraining import nano, universal
+from fmlab.pretraining.patches import Patches
+from fmlab.training import train
+from fmlab.training.order import seeded
+
+LOOKS = 6  # how often the exam is taken on the way
+STYLES = (("-", "#999999"), ("-", "#0072B2"), ("--", "#E69F00"), (":", "#D55E00"))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a fine-tuning looked like. losses: one a step. dice: (steps done, Dice in the exam), the last one at the end."""
+
+    losses: list[float]
+    dice: list[tuple[int, float]]
+
+
+def cubes(people: Cohort, count: int = 16, seed: int = 5) -> dict:
+    """A batch of cubes of people with nothing randomised but their place: always the same ones, for an exam."""
+    patches = Patches(people, nano.NOVEL, nano.SIDE, randomise.NONE)
+    with seeded(seed):
+        return default_collate([patches[i % len(patches)] for i in range(count)])
+
+
+@torch.no_grad()
+def exam_dice(network: nn.Module, exam: Mapping[str, Tensor]) -> float:
+    """Mean over structures of the Dice of all cubes together. exam: image (B, 1, X, Y, Z) and target (B, K, X, Y, Z)."""
+    device = next(network.parameters()).device
+    answers = torch.cat([network(cube[None].to(device)).cpu() > 0 for cube in exam["image"]])
+    found, truth = (part.movedim(1, 0).flatten(1) for part in (answers, exam["target"] > 0))
+    return float((2 * (found & truth).sum(1) / (found.sum(1) + truth.sum(1)).clamp(min=1)).mean())
+
+
+def fine_tuned(network: nn.Module, data: Dataset, exam: Mapping[str, Tensor], steps: int, seed: int = 0) -> Curve:
+    """Train the network in place with the masked loss and the budget of all the course's small trainings."""
+    calls, dice = 0, []
+
+    def watched(net: nn.Module, batch: dict) -> Tensor:
+        nonlocal calls
+        if calls % max(1, steps // LOOKS) == 0:
+            dice.append((calls, exam_dice(net, exam)))
+        calls += 1
+        return universal.masked(net, batch)
+
+    with tempfile.TemporaryDirectory() as folder:
+        log = train(network, watched, data, nano.budget(steps, seed, "bf16"), folder, progress=False).log
+    return Curve([line["loss"] for line in log], [*dice, (steps, exam_dice(network, exam))])
+
+
+def drawn(curves: Mapping[str, Curve], smooth: int = 8) -> Figure:
+    """Loss and Dice over the steps, side by side; at most four curves."""
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for (name, curve), (style, colour) in zip(curves.items(), STYLES):
+        means = [np.mean(curve.losses[max(0, i + 1 - smooth):i + 1]) for i in range(len(curve.losses))]
+        left.plot(range(1, len(means) + 1), means, style, color=colour, label=name)
+        right.plot(*zip(*curve.dice), style, color=colour, marker="o", markersize=4, label=name)
+    left.set(xlabel="step", ylabel=f"loss, mean of {smooth} steps")
+    right.set(xlabel="step", ylabel="Dice on a new person", ylim=(-0.02, 1))
+    right.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def told(curves: Mapping[str, Curve]) -> str:
+    """The picture in words: Dice at the beginning and at the end of each curve."""
+    return "Loss and Dice over the steps. Dice at first and at last: " + "; ".join(
+        f"{name} {curve.dice[0][1]:.2f}, {curve.dice[-1][1]:.2f}" for name, curve in curves.items()) + "."
