@@ -103,6 +103,9 @@ register(
     "Google Drive and Baidu, links in github.com/yhygao/universal-medical-image-segmentation, Hermes-R (no licence: all rights "
     "reserved)")
 register(
+    "multitalent", "fmlab.pretraining.multitalent:multitalent",
+    "zenodo.org/records/8297767, Task100_MultiTalent.zip, the U-Net (code Apache-2.0; see the record for the weights' terms)")
+register(
     "med3d", "fmlab.pretraining.med3d:med3d",
     "links in github.com/Tencent/MedicalNet, resnet_{10,18,34,50,101,152,200}.pth and _23dataset.pth (MIT), encoders alone: "
     "give depth and classes=None")
