@@ -26,7 +26,7 @@ from fmlab.pretraining.published import hermes as of_masks
 SIZES = {
     "published": (HermesR, {}),
     "medformer": (HermesM, {}),
-    "nano": (HermesR, dict(widths=(16, 24, 32, 40, 48), blocks=1, depths=(1, 1, 2, 1, 1), head=8)),
+    "nano": (HermesR, dict(widths=(8, 16, 32, 40, 48), blocks=1, depths=(1, 1, 2, 1, 1), head=8)),
 }
 """Network and settings by name; the first, Hermes-R, is the one whose weights were released."""
 

@@ -3,10 +3,12 @@
     task t = a hospital that annotates K_t structures; its prompt asks for these, and for nothing else
 
 So w_nk never comes up: what a hospital did not draw is never asked of its scans. DoDNet says the task by a one-hot code before
-the last layers, UniSeg by a learned map before the decoder. Several hospitals draw a liver, each by its own rules: whose prompt
-is one to use at inference? ``Prompted`` takes the answer as a table.
+the last layers, UniSeg by a learned map before the decoder, Hermes by one learned token for each structure of each hospital.
+Several hospitals draw a liver, each by its own rules: whose prompt is one to use at inference? ``Prompted`` takes the answer as a
+table.
 
-Source: Zhang et al. 2021, arXiv:2011.10217; Ye et al. 2023, arXiv:2304.03493, whose tasks are data sets too.
+Source: Zhang et al. 2021, arXiv:2011.10217; Ye et al. 2023, arXiv:2304.03493; Gao et al. 2024, arXiv:2306.02416, whose tasks are
+data sets and their structures, too.
 """
 
 from __future__ import annotations
@@ -20,8 +22,10 @@ from torch.nn import functional as F
 from fmlab import randomise
 from fmlab.cohorts import Cohort
 from fmlab.errors import DataError, ModelError
-from fmlab.pretraining import published
+from fmlab.pretraining import hermes, published
 from fmlab.pretraining.dodnet import DoDNet
+from fmlab.pretraining.hermes_priors import NULL
+from fmlab.pretraining.hermes_resunet import HermesR
 from fmlab.pretraining.patches import Patches
 from fmlab.pretraining.uniseg import UniSeg
 from fmlab.pretraining.universal import UNIVERSAL
@@ -33,6 +37,10 @@ ASKED: dict[str, tuple[str, ...]] = {
     for hospital, row in zip(HOSPITALS, template_matrix(HOSPITALS, UNIVERSAL))}
 """Hospital -> what its prompt asks for, in the order of the channels: 11, 5, 18 and 11 of the 30 structures."""
 MOST = max(map(len, ASKED.values()))  # channels of a model that answers any of them
+TOKENS: dict[str, range] = {}  # hospital -> numbers of its tokens, for Hermes
+for _hospital, _asked in ASKED.items():
+    _first = sum(map(len, TOKENS.values()))
+    TOKENS[_hospital] = range(_first, _first + len(_asked))
 
 
 class TaskPatches(Patches):
@@ -78,6 +86,14 @@ def uniseg_objective(model: UniSeg, batch: dict) -> Tensor:
     return torch.stack(losses).mean()
 
 
+def hermes_objective(model: HermesR, batch: dict) -> Tensor:
+    """``hermes.objective`` of a batch of ``TaskPatches``: each scan is asked with all tokens of its hospital; all are CT."""
+    rows = [[*(numbers := TOKENS[HOSPITALS[task]]), *[NULL] * (MOST - len(numbers))] for task in batch["task"].tolist()]
+    answer = model.answer(batch["image"], torch.tensor(rows))
+    ct = torch.zeros(len(rows), dtype=torch.long, device=batch["w"].device)
+    return hermes.objective(answer, batch["target"], batch["w"], ct)
+
+
 def asks(first: Sequence[str] = HOSPITALS) -> dict[str, str]:
     """Structure -> hospital whose prompt asks for it: the first of ``first`` that annotates it, then of the others.
 
@@ -90,13 +106,13 @@ def asks(first: Sequence[str] = HOSPITALS) -> dict[str, str]:
 
 
 class Prompted(nn.Module):
-    """A DoDNet or UniSeg that is asked once with each prompt and answers with one logit a structure, as ``inference.segment``
-    wants it. asked: as ``asks`` gives it. The network runs once (UniSeg's decoder once a task).
+    """A DoDNet, UniSeg or Hermes that answers with one logit a structure, each by the prompt of one hospital, as
+    ``inference.segment`` wants it. asked: as ``asks`` gives it. The network runs once (UniSeg's decoder once a task).
 
-    Of a softmax the logit is that above the background's, so a structure is there where it is above 0 and the largest.
+    A softmax gives p_k, whose logit log(p_k / (1 - p_k)) is above 0 where the structure is likelier than all else of its task.
     """
 
-    def __init__(self, model: DoDNet | UniSeg, asked: Mapping[str, str] | None = None):
+    def __init__(self, model: DoDNet | UniSeg | HermesR, asked: Mapping[str, str] | None = None):
         super().__init__()
         asked = asks() if asked is None else asked
         for structure, name in asked.items():
@@ -109,7 +125,16 @@ class Prompted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, K, X, Y, Z) of x (B, 1, X, Y, Z)."""
+        if isinstance(self.model, HermesR):
+            names = [HOSPITALS[task] for task in self.tasks]
+            return self.model(x, [TOKENS[name][channel] for name, channel in zip(names, self.channels)])
         every = self.model.every_task(x)
         if isinstance(self.model, UniSeg):
-            every = every[:, :, 1:] - every[:, :, :1]
+            every = torch.stack([_as_sigmoid(z, 1 + len(ASKED[name])) for name, z in zip(HOSPITALS, every.unbind(1))], 1)
         return every[:, self.tasks, self.channels]
+
+
+def _as_sigmoid(logits: Tensor, classes: int) -> Tensor:
+    """log(p / (1 - p)) of the structures (B, MOST, ...) of a softmax over the first ``classes`` channels, 0 being background."""
+    p = logits[:, :classes].softmax(1)[:, 1:].clamp(1e-6, 1 - 1e-6)
+    return F.pad(p.logit(), (0, 0, 0, 0, 0, 0, 0, MOST + 1 - classes))

@@ -44,7 +44,7 @@ class Input:
         return f"{self.values}, {'any spacing' if self.spacing is None else f'{self.spacing:g} mm'}, {self.orientation}"
 
 
-COURSE = Input("HU through windows.WIDE to [0, 1]", 6.0)
+COURSE = Input("HU through windows.WIDE to [0, 1]", 8.0)
 """The course's pre-trained nano models (``pretraining.nano``), for pretext and task alike."""
 
 

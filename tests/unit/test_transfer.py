@@ -134,7 +134,7 @@ def test_the_student_of_a_pair_is_not_taken_for_the_teacher():
 
 def test_another_input_is_refused():
     other = Input("-175 to 250 HU to [0, 1]", 1.5)
-    with pytest.raises(ModelError, match=r"6 mm, RAS, and the model would be fed -175 to 250 HU to \[0, 1\], 1.5 mm"):
+    with pytest.raises(ModelError, match=r"8 mm, RAS, and the model would be fed -175 to 250 HU to \[0, 1\], 1.5 mm"):
         transfer(task(), mae.mae(width=WIDTH), mae.TRANSFERS, fed=other)
     assert transfer(task(), mae.mae(width=WIDTH), mae.TRANSFERS, "scratch", fed=other).expected == 0
     assert "any spacing" in str(genesis.OFFICIAL.fed)

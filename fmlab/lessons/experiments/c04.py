@@ -31,7 +31,7 @@ def trained(text: str, seed: int, setting: Setting, data: Patches, folder: Path,
     """A CLIP-driven nano model with one of TEXTS, in eval mode."""
     with seeded(seed):
         model = hub.build("clip_driven", size="nano", text=text, classes=STRUCTURES)
-    train(model, clip_driven.objective, data, nano.budget(setting.steps, seed, setting.precision),
+    train(model, clip_driven.objective, data, nano.budget(setting.steps, seed, setting.precision, nano.METHODS["clip_driven"].lr),
           folder / f"{text}-seed{seed}-{setting.steps}", progress=progress)
     return model.eval()
 
