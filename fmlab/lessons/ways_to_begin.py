@@ -1,4 +1,4 @@
-"""For lesson 05: one short fine-tuning for each way to begin, its loss and its Dice on a new person as it goes, and their picture.
+"""For lesson 05: a short fine-tuning for each way to begin, with its loss and its Dice on a new person as it goes; and pictures.
 
     exam = cubes(unseen)
     curves = {arm: fine_tuned(network, Patches(labelled, NOVEL, SIDE), exam, steps) for arm, network in networks.items()}
@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,3 +86,15 @@ def told(curves: Mapping[str, Curve]) -> str:
     """The picture in words: Dice at the beginning and at the end of each curve."""
     return "Loss and Dice over the steps. Dice at first and at last: " + "; ".join(
         f"{name} {curve.dice[0][1]:.2f}, {curve.dice[-1][1]:.2f}" for name, curve in curves.items()) + "."
+
+
+def by_structure(scores: Mapping[str, Mapping[str, float]], shared: Sequence[str]) -> Figure:
+    """Dice of each of the shared structures wherever it was scored: scan -> structure -> Dice; at most four scans."""
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    ax = figure.subplots()
+    for (where, there), marker, (_, colour) in zip(scores.items(), "os^D", STYLES):
+        ax.plot(range(len(shared)), [there[name] for name in shared], marker, color=colour, label=where, alpha=0.8)
+    ax.set_xticks(range(len(shared)), shared, rotation=90, fontsize=8)
+    ax.set(ylabel="Dice", ylim=(-0.03, 1.03))
+    figure.legend(frameon=False, fontsize=8, ncol=4, loc="outside upper center")
+    return figure

@@ -16,6 +16,7 @@ from fmlab.lessons.check import judge
 from fmlab.lessons.checks_05 import _misfit, _more, _pair, _parallel, _same_head, _unequal_branches
 from fmlab.lessons.exercise import exercise
 from fmlab.lessons.quiz import questions
+from fmlab.lessons.ways_to_begin import drawn, exam_dice, fine_tuned, told
 from fmlab.pretraining import nano
 from fmlab.pretraining.med3d import Med3D, branch_loss
 from fmlab.pretraining.transfer import Input, Transfers, transfer
@@ -175,3 +176,34 @@ def test_the_quiz_tells_which_structures_are_new():
     assert all(structure(name) for name in nano.NOVEL)
     text = " ".join(option.why + option.text for question in questions("05") for option in question.options)
     assert "gluteus" in text
+
+
+class _Says(nn.Module):
+    """A network that answers with what it was made of, whatever it sees; its one weight has a gradient."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.weight, self.logits = nn.Parameter(torch.ones(())), logits
+
+    def forward(self, x):
+        return self.weight * self.logits[None].expand(len(x), *self.logits.shape)
+
+
+def test_exam_dice_is_the_mean_over_structures():
+    truth = torch.zeros(2, 2, 4, 4, 4)
+    truth[:, 0, :2], truth[:, 1, :1] = 1, 1
+    exam = {"image": torch.zeros(2, 1, 4, 4, 4), "target": truth}
+    logits = torch.full((2, 4, 4, 4), -1.0)
+    logits[0, :2], logits[1, :2] = 1, 1  # the first is found, the second twice as large as it is
+    assert exam_dice(_Says(logits), exam) == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_a_fine_tuning_is_looked_at_on_the_way_and_at_its_end():
+    item = {"image": torch.zeros(1, 4, 4, 4), "target": torch.zeros(2, 4, 4, 4), "w": torch.ones(2), "name": "x"}
+    exam = {key: item[key][None] for key in ("image", "target")}
+    curve = fine_tuned(_Says(torch.randn(2, 4, 4, 4)), [item, item], exam, steps=12)
+    assert len(curve.losses) == 12 and curve.losses[-1] != curve.losses[0]
+    assert [step for step, _ in curve.dice] == [0, 2, 4, 6, 8, 10, 12]
+    words = told({"one": curve})
+    assert f"one {curve.dice[0][1]:.2f}, {curve.dice[-1][1]:.2f}" in words
+    assert [len(line.get_xdata()) for axis in drawn({"one": curve}).axes for line in axis.lines] == [12, 7]
