@@ -1,16 +1,25 @@
-"""On a CUDA device DoDNet, UniSeg and Med3D give the logits and gradients that they give on the CPU, and train in bf16."""
+"""On a CUDA device the prompted models, MultiTalent and Med3D have the loss and gradients of the CPU, and train in bf16."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from fmlab import hub
+from fmlab.pretraining import hermes, multitalent, multitalent_regions
 from fmlab.pretraining.med3d import branch_loss
 from fmlab.pretraining.published import dodnet, uniseg
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")]
 
-CONFIG = {"dodnet": dict(tasks=2), "uniseg": dict(tasks=2, patch=(32, 32, 32)), "med3d": dict(classes={"a": 2, "b": 3})}
+CONFIG = {
+    "dodnet": dict(tasks=2), "uniseg": dict(tasks=2, patch=(32, 32, 32)), "med3d": dict(classes={"a": 2, "b": 3}),
+    "hermes": dict(tasks=3, modalities=2), "multitalent": dict(datasets={"a": ["bright"], "b": ["bright too"]}),
+    "hermes medformer": dict(
+        size="medformer", tasks=3, modalities=2, widths=(8, 8, 16, 16, 32), blocks=1, depths=(1, 1, 2, 1, 1), head=8),
+    "multitalent resenc": dict(size="resenc", datasets={"a": ["bright"], "b": ["bright too"]}, base=8, most=32,
+                               pools=((2, 2, 2),) * 3, kernels=((3, 3, 3),) * 4, blocks=(1, 1, 2, 2)),
+}
+"""Name of a model, and what makes it another one -> settings; "nano" where no size is given."""
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +31,7 @@ def full_precision():
 
 def built(name: str) -> nn.Module:
     torch.manual_seed(0)
-    return hub.build(name, size="nano", **CONFIG[name])
+    return hub.build(name.split()[0], **({"size": "nano"} | CONFIG[name]))
 
 
 def batch(device: str) -> Tensor:
@@ -30,7 +39,10 @@ def batch(device: str) -> Tensor:
 
 
 def objective(name: str, model: nn.Module, x: Tensor) -> Tensor:
-    """Each system's own loss: what is bright, as the first sample of task 0 and the second of task 1; UniSeg: both of task 1."""
+    """Each system's own loss: what is bright, as the first sample of task 0 and the second of task 1; UniSeg: both of task 1.
+
+    Hermes is asked two tasks of the first, of which one is what is very bright.
+    """
     bright = (x > 0.5).long()
     if name == "dodnet":
         w = torch.tensor([[1, 1], [1, 0]], device=x.device)
@@ -39,6 +51,13 @@ def objective(name: str, model: nn.Module, x: Tensor) -> Tensor:
         scales = model.scales(x, 1)
         labels = [nn.functional.interpolate(bright.float(), size=s.shape[2:]) for s in scales]
         return uniseg(scales, labels, classes=2, weights=[2.0 ** -i for i in range(len(scales))])
+    if name.startswith("hermes"):
+        target, w = torch.cat([bright, (x > 0.9).long()], 1), torch.tensor([[1, 1], [1, 0]], device=x.device)
+        modality = torch.tensor([0, 1], device=x.device)
+        return hermes.objective(model.answer(x, [[0, 2], [1]], modality), target, w, modality)
+    if name.startswith("multitalent"):
+        w = multitalent_regions.annotated(["a", "b"], CONFIG[name]["datasets"]).to(x.device)
+        return multitalent.objective(model.scales(x), bright.expand(-1, 2, -1, -1, -1), w)
     return branch_loss(model, x, bright, ["a", "b"])
 
 
