@@ -1,0 +1,97 @@
+"""What lesson 15 draws and measures about pre-training.
+
+    slices(cubes, titles)             the middles of cubes, side by side
+    cube_of(volume)                   the middle of a CT, as the course's pre-trained networks want it
+    moved(encode, one, other, m)      how far features at visible places differ between two cubes
+    first_steps(went, dice)           the beginnings of several trainings
+    transfer_curves(ids)              Dice over labelled people, from the claims ledger
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fmlab.inference import resampled
+from fmlab.lessons import claims
+from fmlab.pretraining import nano
+from fmlab.pretraining.mae import grown
+from fmlab.viewer import row
+from fmlab.volume import Volume
+from fmlab.windows import WIDE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LINES = (("o-", "#595959"), ("s--", "#0072B2"), ("^-.", "#D55E00"), ("D:", "#009E73"), ("v-", "#CC79A7"))  # Okabe-Ito
+_MEAN_OF = 4  # steps of a curve that are drawn as one: losses of small batches jitter
+
+
+def slices(cubes: Sequence[Tensor], titles: Sequence[str] = (), inches: float = 1.6, sides: str = "LR") -> Figure:
+    """The axial slice through the middle of each cube (1, X, Y, Z): the front of the body above, its left at the left."""
+    return row([cube[0, :, :, cube.shape[3] // 2].T.flip(0) for cube in cubes], titles=titles, inches=inches, sides=sides)
+
+
+def cube_of(volume: Volume) -> Tensor:
+    """The middle of a CT, (1, 1, S, S, S): nano.SIDE voxels of nano.SPACING mm, in the course's window, air beyond the scan."""
+    values = WIDE(resampled(volume, nano.SPACING)[0])
+    lacking = [nano.SIDE - n for n in values.shape[:0:-1]]  # of the last axis first, as F.pad wants it; below 0 it cuts
+    return F.pad(values, [part for n in lacking for part in (n // 2, n - n // 2)])[None]
+
+
+@torch.no_grad()
+def moved(encode: Callable[[Tensor], list[Tensor]], one: Tensor, other: Tensor, visible: Tensor) -> list[float]:
+    """By level, how far the features of two cubes (B, 1, X, Y, Z) lie apart at visible places, relative to their size.
+
+    visible: (B, 1, *grid) bool, True is visible.
+    """
+    apart = []
+    for a, b in zip(encode(one), encode(other)):
+        m = grown(visible, a.shape[2:]).expand_as(a)
+        apart.append(float((a - b)[m].square().mean().sqrt() / a[m].square().mean().sqrt()))
+    return apart
+
+
+def first_steps(went: Mapping[str, Sequence[Mapping]], dice: Mapping[str, float]) -> tuple[Figure, str]:
+    """The loss of some trainings, arm -> log of ``train``, with each arm's Dice in the legend; and the same in words."""
+    fig, ax = _figure((6, 3))
+    for (arm, log), (style, colour) in zip(went.items(), _LINES):
+        width = min(_MEAN_OF, len(log))
+        loss = np.convolve([line["loss"] for line in log], np.ones(width) / width, mode="valid")
+        ax.plot(np.arange(len(loss)) + width, loss, style[1:], color=colour, label=f"{arm}: Dice {dice[arm]:.2f} on a new person")
+    ax.set(xlabel="step", ylabel=f"loss, mean of {_MEAN_OF} steps")
+    ax.legend(frameon=False, fontsize=8)
+    return fig, "Loss over the first steps; at the end " + "; ".join(
+        f"{arm} {np.mean([line['loss'] for line in log[-_MEAN_OF:]]):.2f}, Dice {dice[arm]:.2f}" for arm, log in went.items())
+
+
+def transfer_curves(ids: Sequence[str]) -> tuple[Figure, str]:
+    """Mean Dice by arm over the number of labelled people, mean and spread of the shipped runs' seeds, a panel a claim; and the
+    same in words. A claim without runs says so."""
+    fig, panels = _figure((4.5 * len(ids), 3.2), len(ids))
+    told = []
+    for ax, claim in zip(np.atleast_1d(panels), ids):
+        runs = claims.runs(claim)
+        for (arm, by_count), (style, colour) in zip(runs[0].details["mean"].items() if runs else (), _LINES):
+            counts = sorted(by_count, key=int)
+            curves = np.array([[run.details["mean"][arm][count] for count in counts] for run in runs])
+            ax.errorbar([int(n) for n in counts], curves.mean(0), curves.std(0), fmt=style, color=colour, label=arm, capsize=3)
+            told.append(f"{claim}, {arm}: " + ", ".join(f"{value:.2f} with {n}" for value, n in zip(curves.mean(0), counts)))
+        seeds = f"{len(runs)} seed{'s' * (len(runs) != 1)}"
+        ax.set(title=f"{claim}, {seeds}" if runs else f"{claim}: not run yet", xlabel="labelled people", ylabel="mean Dice")
+        if runs:
+            ax.set_xscale("log")
+            ax.legend(frameon=False, fontsize=7)
+    return fig, "Transfer curves, mean Dice over labelled people. " + ("; ".join(told) or "No run is stored yet.")
+
+
+def _figure(inches: tuple[float, float], panels: int = 1) -> tuple:
+    from matplotlib.figure import Figure  # takes a while to import; and no pyplot, so that nothing is shown twice
+
+    fig = Figure(figsize=inches, layout="constrained")
+    return fig, fig.subplots(1, panels)
