@@ -27,7 +27,7 @@ def _cubes(rng: np.random.Generator, count: int = 1, channels: int = 1, size: fl
     visible = torch.from_numpy(np.stack([rng.permutation(n) >= 3 * n // 4 for _ in range(count)])).view(count, 1, *blocks)
     for axis in (2, 3, 4):
         visible = visible.repeat_interleave(4, axis)
-    z = normal(count, channels, *_SIDES)
+    z = normal(count, channels, *_SIDES) + visible  # what is shown is brighter, so that its mean is another one
     return z + 0.5 * normal(*z.shape), middle + size * z, visible  # a fair guess, so that another z-score costs more
 
 
