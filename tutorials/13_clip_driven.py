@@ -202,8 +202,8 @@ for encoder in (Sentences, clip_from_transformers):
 # %% [markdown]
 # ## 4. Asking
 #
-# The course's model was trained on four hospitals' bodies (lesson 12, and its masked loss) with the sentence table. At 6 mm it
-# is a rough one; all its numbers are in `fmlab/hub/weights/clip_driven-nano.md`.
+# The course's model was trained on four hospitals' bodies (lesson 12, and its masked loss) with the sentence table. Its voxels
+# are coarse; all its numbers are in `fmlab/hub/weights/clip_driven-nano.md`.
 
 
 # %%
@@ -364,9 +364,9 @@ print(*(f"{s.structure} {s.dice:.2f}" for s in scores), sep=", ")
 fmlab.view(scan, compare=[("CLIP-driven, nano", answer)], plane="coronal")
 
 # %% [markdown]
-# *What to see.* A patient is far from procedural bodies, and the voxels are coarse. Where it fails: is it the head that chose wrongly,
-# or the features? Ask for one class alone (`segment(model.asking(["liver"]), scan)`) and see what it would draw if nothing
-# competed.
+# *What to see.* A patient is far from procedural bodies, and the voxels are coarse. Where it fails: is it the head that chose
+# wrongly, or the features? Ask for one class alone (`segment(model.asking(["liver"]), scan)`) and see what it would draw if
+# nothing competed.
 
 # %% [markdown]
 # ## 9. Quiz
