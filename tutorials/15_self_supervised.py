@@ -230,11 +230,11 @@ for who, encode in encoders.items():
 predict("15-p2")
 
 # %% [markdown]
-# *What to see.* Two ways lead from a hidden voxel to a visible feature. The **convolution** reaches its neighbours, more of
-# them at each level. The **norm** reaches everywhere at once, as its mean and deviation are those of the whole level. With the
-# mean filled in, what is left of the hidden content is that mean: little, but not nothing. What matters more is the fill
-# itself: three quarters of every statistic in pre-training is fill, and in the task there is none. The skips carry all of it on
-# to the decoder.
+# *What to see.* Two ways lead from a hidden voxel to a visible feature. The **convolution** reaches its neighbours, more of them
+# at each level. The **norm** reaches everywhere at once, as its mean and deviation are those of the whole level. With the mean
+# filled in, a single number is left of the hidden content; the second row says how far one number gets when it is written into
+# three voxels of four. The fill itself is the trouble: three quarters of every statistic in pre-training is fill, and in the task
+# there is none. The skips carry all of it on to the decoder.
 #
 # The **sparse** encoder multiplies each convolution's and each norm's output by the mask, and takes the norm's statistics from
 # visible places alone. Then the row is exactly 0. (A learned token fills the holes before the decoder.)
