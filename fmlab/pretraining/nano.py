@@ -39,8 +39,8 @@ from fmlab.training.order import seeded
 COUNTS = dict.fromkeys(HOSPITALS, 40)  # bodies per hospital
 SPACING, SIDE = 8.0, 32  # mm, voxels of a cube
 STEPS = 1200
-MILD = randomise.Ranges(turn=6, size=0.08, shape=0.04, warp=0.6, organ=6, contrast=0.08, offset=4, shading=3, gut=0.25, gamma=0.06,
-                        blur=0.5, thick=1.0, noise=15, cut=0.2)
+MILD = randomise.Ranges(turn=6, size=0.08, shape=0.04, warp=0.6, organ=6, contrast=0.08, offset=4, shading=3, gut=0.25,
+                        gamma=0.06, blur=0.5, thick=1.0, noise=15, cut=0.2)
 """About half of what ``universal`` is trained with: in so few steps there is no time for more."""
 
 NOVEL = ("gluteus_maximus_left", "gluteus_maximus_right", "heart_ventricle_left", "lung_upper_lobe_right", "sternum")

@@ -12,7 +12,18 @@ from fmlab import cohorts, hub
 from fmlab.cohorts import Case, Cohort
 from fmlab.errors import DataError, ModelError
 from fmlab.pretraining import nano, published
-from fmlab.pretraining.hospitals import ASKED, HOSPITALS, MOST, Prompted, TaskPatches, asks, dodnet_objective, uniseg_objective
+from fmlab.pretraining.hospitals import (
+    ASKED,
+    HOSPITALS,
+    MOST,
+    TOKENS,
+    Prompted,
+    TaskPatches,
+    asks,
+    dodnet_objective,
+    hermes_objective,
+    uniseg_objective,
+)
 from fmlab.pretraining.patches import Patches
 from fmlab.pretraining.universal import UNIVERSAL
 from fmlab.templates import covers
@@ -67,21 +78,37 @@ def test_a_scan_of_another_hospital_is_refused(bodies):
         TaskPatches(Cohort("F", (Case("F", "F", lambda: stranger),)), SIDE)
 
 
+def hermes():
+    return hub.build("hermes", size="nano", tasks=sum(map(len, ASKED.values())), modalities=1)
+
+
 def batch(bodies):
     data = TaskPatches(bodies, SIDE)
     with seeded(0):
         return default_collate([data[0], data[1]])
 
 
-def test_dodnet_learns_nothing_from_channels_that_its_task_lacks(bodies):
+@pytest.mark.parametrize(("make", "objective"), [(dodnet, dodnet_objective), (hermes, hermes_objective)])
+@torch.no_grad()
+def test_nothing_is_learned_from_channels_that_a_task_lacks(bodies, make, objective):
     torch.manual_seed(0)
-    model, given = dodnet(), batch(bodies)
-    with torch.no_grad():
-        before = dodnet_objective(model, given)
-        given["target"][0, len(ASKED["B"]):] = 1  # B has 5 channels; nobody asks what lies in the others
-        assert torch.equal(dodnet_objective(model, given), before)
-        given["target"][0, 0] = 1
-        assert not torch.equal(dodnet_objective(model, given), before)
+    model, given = make(), batch(bodies)
+    before = objective(model, given)
+    given["target"][0, len(ASKED["B"]):] = 1  # B has 5 channels; nobody asks what lies in the others
+    assert torch.equal(objective(model, given), before)
+    given["target"][0, 0] = 1
+    assert not torch.equal(objective(model, given), before)
+
+
+def test_each_hospital_has_tokens_of_its_own():
+    numbers = [token for name in HOSPITALS for token in TOKENS[name]]
+    assert numbers == list(range(len(numbers))) and all(len(TOKENS[name]) == len(ASKED[name]) for name in HOSPITALS)
+    model, given = hermes(), {"image": torch.rand(1, 1, SIDE, SIDE, SIDE), "task": torch.tensor([1]),
+                              "target": torch.ones(1, MOST, SIDE, SIDE, SIDE), "w": torch.ones(1, MOST)}
+    hermes_objective(model, given).backward()
+    tables = [weight.grad for name, weight in model.named_parameters() if name.endswith("task_prior")]
+    used = set(torch.cat(tables, 1).abs().sum(1).nonzero().flatten().tolist()) & set(numbers)
+    assert used == set(TOKENS["B"])
 
 
 def test_uniseg_objective_is_the_mean_of_each_sample_alone(bodies):
@@ -112,7 +139,7 @@ def test_asks_prefers_the_named_hospitals_and_finds_another_where_they_do_not_dr
         asks(["Z"])
 
 
-@pytest.mark.parametrize("make", [dodnet, uniseg])
+@pytest.mark.parametrize("make", [dodnet, uniseg, hermes])
 @torch.no_grad()
 def test_prompted_gives_each_structure_from_its_own_prompt(make):
     torch.manual_seed(0)
@@ -122,9 +149,13 @@ def test_prompted_gives_each_structure_from_its_own_prompt(make):
     assert logits.shape == (1, len(UNIVERSAL), SIDE, SIDE, SIDE)
     for structure in ("liver", "pancreas", "vertebrae"):
         name = asked[structure]
-        answer = model(x, HOSPITALS.index(name))[0]
         k = ASKED[name].index(structure)
-        wanted = answer[k] if make is dodnet else answer[1 + k] - answer[0]
+        if make is hermes:  # in another order
+            tokens = {s: TOKENS[n][ASKED[n].index(s)] for s, n in reversed(asked.items())}
+            wanted = model(x, list(tokens.values()))[0, list(tokens).index(structure)]
+        else:
+            answer = model(x, HOSPITALS.index(name))[0]
+            wanted = answer[k] if make is dodnet else answer[:1 + len(ASKED[name])].softmax(0)[1 + k].logit()
         assert torch.allclose(logits[0, UNIVERSAL.index(structure)], wanted, atol=1e-4)
 
 
