@@ -137,7 +137,7 @@ with torch.device("meta"):  # shapes without numbers
 for system, (network, parts) in systems.items():
     kept = sum(network.state_dict()[name].numel() for name in intended_keys(network, parts))
     total = sum(value.numel() for value in network.state_dict().values())
-    print(f"{system:18s} {total / 1e6:6.2f} million numbers, {kept / total:6.1%} go to the next task ({' and '.join(parts)})")
+    print(f"{system:18s} {total / 1e6:6.2f} million numbers, {kept / total:7.2%} go to the next task ({' and '.join(parts)})")
 
 # %% [markdown]
 # "Everything is annotated" is a condition, not a wish. SuPreM's loss in the package therefore looks, and refuses other data:
@@ -277,8 +277,8 @@ if answer is not None:
 show_source("fmlab.pretraining.transfer.transfer")
 
 # %% [markdown]
-# The package's version goes through a checklist of six points; the tensors are only the first. The second is the input. Our model
-# was trained on voxels of 4 mm. What if we now feed the 6 mm of the course's other models?
+# The package's version goes through a checklist of six points; the tensors are only the first. The second is the input: our model
+# was trained on voxels of one size, the course's other small models (`COURSE`) on larger ones. What if we fed it those?
 
 # %%
 of = Transfers(("encoder", "decoder"), replace(COURSE, spacing=universal.SPACING), inside="backbone.")

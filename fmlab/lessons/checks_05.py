@@ -313,6 +313,17 @@ TRANSFER = Exercise(
         Case("a checkpoint that holds much else", _more, "What the model has no place for is left aside."),
     ),
     misconceptions=(
+        # ideas that stop with the same error: whichever goes wrong on the latest case first
+        Misconception("You take the share of the *checkpoint's* tensors. It may hold a text branch, heads, an optimiser; what "
+                      "counts is how much of the model's backbone is filled.", lambda state, weights: _transferred(
+                          state, weights, share=lambda fresh, names, theirs: fresh.count(False) / len(theirs))),
+        Misconception("You count the head among what should arrive. It never should; take the share of the backbone's tensors "
+                      "alone.", lambda state, weights: _transferred(
+                          state, weights, share=lambda fresh, names, theirs: fresh.count(False) / len(fresh))),
+        Misconception("You refuse as soon as one tensor does not fit. A first layer for another number of channels is no reason: "
+                      "refuse below 95 %.", lambda state, weights: _transferred(state, weights, least=1)),
+        Misconception("You refuse the bare backbone: its names lack the \"backbone.\" that the model's have. Take that off on "
+                      "both sides.", lambda state, weights: _transferred(state, weights, prefixes=("module.",))),
         Misconception("You return the tensors alone. Without `fresh` nobody can tell what was taken over, and a transfer of "
                       "nothing looks like a good one: `return tensors, fresh`.",
                       lambda state, weights: _transferred(state, weights)[0]),
@@ -330,20 +341,10 @@ TRANSFER = Exercise(
         Misconception("You refuse a checkpoint that fits: its names begin with \"module.\", which DataParallel leaves there. "
                       "Take such prefixes off before you compare.",
                       lambda state, weights: _transferred(state, weights, prefixes=())),
-        Misconception("You refuse the bare backbone: its names lack the \"backbone.\" that the model's have. Take that off on "
-                      "both sides.", lambda state, weights: _transferred(state, weights, prefixes=("module.",))),
         Misconception("You pair tensors by their order. It is an accident of how the file was written; names say what belongs "
                       "together.", _by_order),
         Misconception("You take a tensor of another shape, which has no place in the model: `load_state_dict` will stop there. "
                       "Compare shapes as well as names.", lambda state, weights: _transferred(state, weights, shapes=False)),
-        Misconception("You refuse as soon as one tensor does not fit. A first layer for another number of channels is no reason: "
-                      "refuse below 95 %.", lambda state, weights: _transferred(state, weights, least=1)),
-        Misconception("You count the head among what should arrive. It never should; take the share of the backbone's tensors "
-                      "alone.", lambda state, weights: _transferred(
-                          state, weights, share=lambda fresh, names, theirs: fresh.count(False) / len(fresh))),
-        Misconception("You take the share of the *checkpoint's* tensors. It may hold a text branch, heads, an optimiser; what "
-                      "counts is how much of the model's backbone is filled.", lambda state, weights: _transferred(
-                          state, weights, share=lambda fresh, names, theirs: fresh.count(False) / len(theirs))),
     ),
     invariants=(
         Invariant("Your function should return two things, tensors and fresh.",
