@@ -49,12 +49,14 @@ NOVEL = ("gluteus_maximus_left", "gluteus_maximus_right", "heart_ventricle_left"
 
 @dataclass(frozen=True)
 class Method:
-    """How one of them is built, what it is fed of a cohort, its loss on a batch of that, and its highest learning rate."""
+    """How one of them is built, what it is fed of a cohort, its loss on a batch of that, and its highest learning rate.
+
+    With 1e-2 U-Nets with a plain head learn faster, and dynamic heads die: their ReLUs give 0 for good."""
 
     config: Mapping[str, Any]
     data: Callable[[Cohort], Dataset]
     objective: Callable[[nn.Module, dict], Tensor]
-    lr: float = 1e-2
+    lr: float = 3e-3
 
 
 def patches(cohort: Cohort) -> Patches:
@@ -78,9 +80,9 @@ METHODS: dict[str, Method] = {
     "uniseg": Method({"size": "nano", "tasks": len(HOSPITALS), "classes": 1 + MOST, "patch": (SIDE,) * 3}, questions,
                      uniseg_objective),
     "hermes": Method({"size": "nano", "tasks": sum(map(len, ASKED.values())), "modalities": 1}, questions, hermes_objective),
-    "mae": Method({}, unlabelled, mae.loss, 3e-3),
-    "genesis": Method({}, unlabelled, genesis.loss, 3e-3),
-    "swin_ssl": Method({}, unlabelled, swin_ssl.loss, 3e-3),
+    "mae": Method({}, unlabelled, mae.loss),
+    "genesis": Method({}, unlabelled, genesis.loss),
+    "swin_ssl": Method({}, unlabelled, swin_ssl.loss),
 }
 SUPERVISED = ("clip_driven", "dodnet", "uniseg", "hermes")
 
@@ -106,6 +108,6 @@ def trained(name: str, seed: int, folder: Path, steps: int = STEPS, precision: s
     return model.eval(), log
 
 
-def budget(steps: int, seed: int, precision: str, lr: float = 5e-3) -> TrainConfig:
+def budget(steps: int, seed: int, precision: str, lr: float = 3e-3) -> TrainConfig:
     """What every training with these bodies gets, pre-training and fine-tuning alike."""
     return TrainConfig(steps, lr=lr, weight_decay=1e-4, warmup=min(50, steps // 4), batch=2, seed=seed, precision=precision)
