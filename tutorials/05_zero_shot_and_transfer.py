@@ -309,7 +309,7 @@ predict("05-p3", "A few labelled people, a short training, structures that are n
 # %%
 labelled, unseen = (cohorts.phantoms(count, "F", universal.SPACING, seed, 1, partial=True)
                     for count, seed in ((profile().cases // 2 + 1, 50_000), (1, 58_000)))
-steps = 3 * profile().steps // 2
+steps = profile().steps
 data, exam = Patches(labelled, nano.NOVEL, nano.SIDE), ways.cubes(unseen)
 
 

@@ -24,7 +24,7 @@ from fmlab.pretraining.patches import Patches
 from fmlab.training import train
 from fmlab.training.order import seeded
 
-LOOKS = 6  # how often the exam is taken on the way
+LOOKS = 4  # how often the exam is taken on the way
 STYLES = (("-", "#999999"), ("-", "#0072B2"), ("--", "#E69F00"), (":", "#D55E00"))
 
 
@@ -36,7 +36,7 @@ class Curve:
     dice: list[tuple[int, float]]
 
 
-def cubes(people: Cohort, count: int = 16, seed: int = 5) -> dict:
+def cubes(people: Cohort, count: int = 8, seed: int = 5) -> dict:
     """A batch of cubes of people with nothing randomised but their place: always the same ones, for an exam."""
     patches = Patches(people, nano.NOVEL, nano.SIDE, randomise.NONE)
     with seeded(seed):
