@@ -23,7 +23,7 @@ from fmlab.templates import SEEDS_APART
 from fmlab.training.order import seeded
 
 WHAT = {
-    "clip_driven": "A small CLIP-driven model: a 3-D U-Net with 30 heads that follow from sentence embeddings of names.",
+    "clip_driven": "A small CLIP-driven model: a 3-D U-Net whose 16 heads follow from sentence embeddings of names.",
     "dodnet": "A small DoDNet: four hospitals are four tasks, told by a one-hot code.",
     "uniseg": "A small UniSeg: four hospitals are four tasks, told by a learned prompt.",
     "hermes": "A small Hermes: each structure is a token that may be asked for.",
@@ -63,7 +63,7 @@ def card(name: str, weights: Path, notes: Mapping[str, object], model: nn.Module
 
 
 def asked(model: nn.Module) -> nn.Module:
-    """The model as one that answers with the 30 structures, each asked by the prompt of a hospital that annotates it."""
+    """The model as one that answers with the 16 structures, each asked by the prompt of a hospital that annotates it."""
     return model if hasattr(model, "structures") else Prompted(model)
 
 

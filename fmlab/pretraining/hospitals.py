@@ -28,14 +28,16 @@ from fmlab.pretraining.hermes_priors import NULL
 from fmlab.pretraining.hermes_resunet import HermesR
 from fmlab.pretraining.patches import Patches
 from fmlab.pretraining.uniseg import UniSeg
-from fmlab.pretraining.universal import UNIVERSAL
 from fmlab.templates import template_matrix
 
 HOSPITALS = ("A", "B", "C", "D")
+STRUCTURES = ("vertebrae", "ribs", "hip_left", "hip_right", "lung_left", "lung_right", "heart", "aorta", "liver", "spleen",
+              "kidney_left", "kidney_right", "stomach", "colon", "autochthon_left", "autochthon_right")
+"""The sixteen largest that one, two or three of the four hospitals draw; none is drawn by all."""
 ASKED: dict[str, tuple[str, ...]] = {
-    hospital: tuple(name for name, drawn in zip(UNIVERSAL, row) if drawn)
-    for hospital, row in zip(HOSPITALS, template_matrix(HOSPITALS, UNIVERSAL))}
-"""Hospital -> what its prompt asks for, in the order of the channels: 11, 5, 18 and 11 of the 30 structures."""
+    hospital: tuple(name for name, drawn in zip(STRUCTURES, row) if drawn)
+    for hospital, row in zip(HOSPITALS, template_matrix(HOSPITALS, STRUCTURES))}
+"""Hospital -> what its prompt asks for, in the order of the channels."""
 MOST = max(map(len, ASKED.values()))  # channels of a model that answers any of them
 TOKENS: dict[str, range] = {}  # hospital -> numbers of its tokens, for Hermes
 for _hospital, _asked in ASKED.items():
@@ -51,11 +53,11 @@ class TaskPatches(Patches):
     """
 
     def __init__(self, cohort: Cohort, side: int = 64, ranges: randomise.Ranges = randomise.STRONG):
-        super().__init__(cohort, UNIVERSAL, side, ranges)
+        super().__init__(cohort, STRUCTURES, side, ranges)
         if strange := [scan.name for scan in self.scans if scan.centre not in HOSPITALS]:
             raise DataError(f"{strange[0]!r} is of none of the hospitals {', '.join(HOSPITALS)}, so no prompt asks about it; "
                             "leave it out.")
-        self.channels = {name: [UNIVERSAL.index(k) for k in asked] for name, asked in ASKED.items()}
+        self.channels = {name: [STRUCTURES.index(k) for k in asked] for name, asked in ASKED.items()}
 
     def __getitem__(self, index: int) -> dict:
         item, centre = super().__getitem__(index), self.scans[index].centre
@@ -102,7 +104,7 @@ def asks(first: Sequence[str] = HOSPITALS) -> dict[str, str]:
     if strange := [name for name in first if name not in HOSPITALS]:
         raise ModelError(f"No prompt is called {strange[0]!r}; the hospitals are {', '.join(HOSPITALS)}.")
     order = [*first, *(name for name in HOSPITALS if name not in first)]
-    return {structure: next(name for name in order if structure in ASKED[name]) for structure in UNIVERSAL}
+    return {structure: next(name for name in order if structure in ASKED[name]) for structure in STRUCTURES}
 
 
 class Prompted(nn.Module):

@@ -16,6 +16,7 @@ from fmlab.pretraining.hospitals import (
     ASKED,
     HOSPITALS,
     MOST,
+    STRUCTURES,
     TOKENS,
     Prompted,
     TaskPatches,
@@ -25,7 +26,6 @@ from fmlab.pretraining.hospitals import (
     uniseg_objective,
 )
 from fmlab.pretraining.patches import Patches
-from fmlab.pretraining.universal import UNIVERSAL
 from fmlab.templates import covers
 from fmlab.training.order import seeded
 
@@ -51,13 +51,13 @@ def test_each_prompt_asks_for_what_its_hospital_annotates():
 
     for name in HOSPITALS:
         assert all(covers(CENTRES[name].annotated, structure) for structure in ASKED[name])
-    assert set().union(*ASKED.values()) == set(UNIVERSAL)
+    assert set().union(*ASKED.values()) == set(STRUCTURES)
     assert len(ASKED["C"]) == MOST
 
 
 def test_a_cube_comes_with_its_hospitals_question(bodies):
     """The same draw of ``Patches``, with the hospital's structures in its own order, and zeros behind."""
-    own, plain = TaskPatches(bodies, SIDE), Patches(bodies, UNIVERSAL, SIDE)
+    own, plain = TaskPatches(bodies, SIDE), Patches(bodies, STRUCTURES, SIDE)
     for n, name in enumerate("BC"):
         with seeded(3):
             item = own[n]
@@ -66,8 +66,8 @@ def test_a_cube_comes_with_its_hospitals_question(bodies):
         assert item["task"] == HOSPITALS.index(name) and torch.equal(item["image"], other["image"])
         assert item["target"].shape == (MOST, SIDE, SIDE, SIDE)
         for k, structure in enumerate(ASKED[name]):
-            assert torch.equal(item["target"][k], other["target"][UNIVERSAL.index(structure)])
-            assert item["w"][k] == other["w"][UNIVERSAL.index(structure)]
+            assert torch.equal(item["target"][k], other["target"][STRUCTURES.index(structure)])
+            assert item["w"][k] == other["w"][STRUCTURES.index(structure)]
         assert not item["w"][len(ASKED[name]):].any() and not item["target"][len(ASKED[name]):].any()
 
 
@@ -134,7 +134,7 @@ def test_uniseg_weights_of_scales_fall_by_half_and_sum_to_one(bodies, monkeypatc
 
 def test_asks_prefers_the_named_hospitals_and_finds_another_where_they_do_not_draw():
     assert asks()["liver"] == "A" and asks(["D"])["liver"] == "D"
-    assert asks(["D"])["pancreas"] == "A" and set(asks(["B"])) == set(UNIVERSAL)
+    assert asks(["D"])["stomach"] == "A" and set(asks(["B"])) == set(STRUCTURES)
     with pytest.raises(ModelError, match="'Z'"):
         asks(["Z"])
 
@@ -146,8 +146,8 @@ def test_prompted_gives_each_structure_from_its_own_prompt(make):
     model, x = make().eval(), torch.rand(1, 1, SIDE, SIDE, SIDE)
     asked = asks(["D"])
     logits = Prompted(model, asked)(x)
-    assert logits.shape == (1, len(UNIVERSAL), SIDE, SIDE, SIDE)
-    for structure in ("liver", "pancreas", "vertebrae"):
+    assert logits.shape == (1, len(STRUCTURES), SIDE, SIDE, SIDE)
+    for structure in ("liver", "stomach", "vertebrae"):
         name = asked[structure]
         k = ASKED[name].index(structure)
         if make is hermes:  # in another order
@@ -156,7 +156,7 @@ def test_prompted_gives_each_structure_from_its_own_prompt(make):
         else:
             answer = model(x, HOSPITALS.index(name))[0]
             wanted = answer[k] if make is dodnet else answer[:1 + len(ASKED[name])].softmax(0)[1 + k].logit()
-        assert torch.allclose(logits[0, UNIVERSAL.index(structure)], wanted, atol=1e-4)
+        assert torch.allclose(logits[0, STRUCTURES.index(structure)], wanted, atol=1e-4)
 
 
 def test_a_prompt_cannot_ask_for_what_its_hospital_does_not_draw():
@@ -167,7 +167,7 @@ def test_a_prompt_cannot_ask_for_what_its_hospital_does_not_draw():
 # ---- the seven methods on one protocol
 
 def test_novel_structures_are_none_that_a_supervised_method_is_asked_for():
-    assert not set(nano.NOVEL) & set(UNIVERSAL)
+    assert not set(nano.NOVEL) & set(STRUCTURES)
     assert all(covers(cohorts_annotated("F"), name) for name in nano.NOVEL)
 
 

@@ -18,15 +18,13 @@ from fmlab import cohorts, hub, metrics
 from fmlab.inference import segment
 from fmlab.lessons import claims
 from fmlab.pretraining import universal as course
+from fmlab.pretraining.hospitals import STRUCTURES
 from fmlab.pretraining.patches import Patches
 from fmlab.templates import SEEDS_APART, assembly, template_matrix
 from fmlab.training import TrainConfig, train
 from fmlab.training.order import seeded
 
 Dices = dict[str, dict[str, float]]  # case -> structure -> Dice
-STRUCTURES = ("vertebrae", "ribs", "hip_left", "hip_right", "lung_left", "lung_right", "heart", "aorta", "liver", "spleen",
-              "kidney_left", "kidney_right", "stomach", "colon", "autochthon_left", "autochthon_right")
-"""The sixteen largest that one, two or three of the four hospitals draw; none is drawn by all."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """C11: supervised pre-training on few scans transfers better than self-supervised pre-training on many.
 
-SuPreM's argument (Li et al. 2024, arXiv:2310.20754): 21 annotated CTs against thousands without labels. Here 12 partially
+SuPreM's argument (Li et al. 2024, arXiv:2501.11253): 21 annotated CTs against thousands without labels. Here 12 partially
 annotated bodies against 160 without labels, the same network and as many steps, and then new structures from 1 and 10 labelled
 people (``transfer_curves``).
 """
