@@ -59,7 +59,7 @@ def cosine_pictures(tables: Mapping[str, Tensor], names: Sequence[str]) -> Figur
     axes = fig.subplots(1, len(tables), squeeze=False)[0]
     for ax, (kind, table) in zip(axes, tables.items()):
         picture = ax.imshow(cosines(table), cmap="viridis", vmin=0, vmax=1)
-        ax.set_title(f"{kind}: mean cosine {mean_cosine(table):.2f}", fontsize=9)
+        ax.set_title(f"{kind}: mean cosine {round(mean_cosine(table), 2) + 0.0:.2f}", fontsize=9)
         ax.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
         ax.set_yticks(range(len(names)), names if ax is axes[0] else [""] * len(names), fontsize=6)
     fig.colorbar(picture, ax=axes, shrink=0.6, label="cosine")
