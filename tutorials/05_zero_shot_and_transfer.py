@@ -108,7 +108,7 @@ show_source("fmlab.pretraining.med3d.branch_loss")
 
 # %%
 net = hub.build("med3d", size="nano", classes={name: 1 + len(asked) for name, asked in hospitals.ASKED.items()})
-image, labels = torch.rand(2, 1, 32, 32, 32), torch.randint(0, 6, (2, 1, 32, 32, 32))
+image, labels = torch.rand(2, 1, 32, 32, 32), torch.randint(0, 5, (2, 1, 32, 32, 32))
 med3d.branch_loss(net, image, labels, ["A", "B"]).backward()
 for part in ("layer", *(f"conv_seg.{name}." for name in hospitals.HOSPITALS)):
     pushes = [0.0 if p.grad is None else float(p.grad.norm()) for name, p in net.named_parameters() if name.startswith(part)]
