@@ -80,7 +80,7 @@ METHODS: dict[str, Method] = {
     "clip_driven": Method({"size": "nano", "text": "sentence", "classes": STRUCTURES}, patches, clip_driven.objective),
     "dodnet": Method({"size": "nano", "tasks": len(HOSPITALS), "outputs": MOST}, questions, dodnet_objective),
     "uniseg": Method({"size": "nano", "tasks": len(HOSPITALS), "classes": 1 + MOST, "patch": (SIDE,) * 3}, questions,
-                     uniseg_objective),
+                     uniseg_objective, 1e-2),
     "hermes": Method({"size": "nano", "tasks": sum(map(len, ASKED.values())), "modalities": 1}, questions, hermes_objective),
     "mae": Method({}, unlabelled, mae.loss),
     "genesis": Method({}, unlabelled, genesis.loss),
