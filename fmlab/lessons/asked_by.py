@@ -36,12 +36,26 @@ _MODULES: dict[type, list[str]] = {
 
 
 def answer(model: Model, x: Tensor, hospital: str) -> Tensor:
-    """Logits (B, K, X, Y, Z) of the structures that a hospital asks for, of cubes x (B, 1, X, Y, Z); UniSeg's background is cut
-    off. Each network is asked in its own way."""
+    """Logits (B, K, X, Y, Z) of the structures that a hospital asks for, of cubes x (B, 1, X, Y, Z), each network asked in its
+    own way. UniSeg's softmax over them and background becomes log(p / (1 - p)), as in ``hospitals.Prompted``."""
     if isinstance(model, HermesR):
         return model(x, list(TOKENS[hospital]))
-    first = int(isinstance(model, UniSeg))
-    return model(x, HOSPITALS.index(hospital))[:, first:first + len(ASKED[hospital])]
+    logits, k = model(x, HOSPITALS.index(hospital)), len(ASKED[hospital])
+    if isinstance(model, UniSeg):
+        return logits[:, :1 + k].softmax(1)[:, 1:].clamp(1e-6, 1 - 1e-6).logit()
+    return logits[:, :k]
+
+
+class Asked(nn.Module):
+    """A network that one hospital asks, and nobody else, as ``inference.segment`` wants it; so UniSeg's decoder runs once."""
+
+    def __init__(self, model: Model, hospital: str):
+        super().__init__()
+        self.model, self.hospital, self.structures, self.crumb_ml = model, hospital, ASKED[hospital], 10.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, K, X, Y, Z)."""
+        return answer(self.model, x, self.hospital)
 
 
 def everybody(model: Model, x: Tensor) -> Tensor:
@@ -81,8 +95,8 @@ def operations(call: Callable[[], object]) -> int:
 
 def segment(model: Model, volume: Volume, asked: str | Mapping[str, str], overlap: float = 0.25) -> Volume:
     """Labels by a hospital's whole question, or by a table of who is asked for what (``hospitals.asks``)."""
-    asked = dict.fromkeys(ASKED[asked], asked) if isinstance(asked, str) else asked
-    return inference.segment(Prompted(model, asked), volume, spacing=nano.SPACING, side=nano.SIDE, overlap=overlap)
+    network = Asked(model, asked) if isinstance(asked, str) else Prompted(model, asked)
+    return inference.segment(network, volume, spacing=nano.SPACING, side=nano.SIDE, overlap=overlap)
 
 
 def agreement(found: Mapping[str, Volume], scan: Volume, structures: Sequence[str]) -> list[float]:

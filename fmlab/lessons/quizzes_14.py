@@ -41,7 +41,7 @@ QUESTIONS = (
     ),
     Question(
         "14-q3",
-        "Hermes is asked for the liver, once alone, and once together with ten other structures. Its liver differs. Through "
+        "Hermes is asked for the liver, once alone, and once together with other structures. Its liver differs. Through "
         "which door do the other questions come in?",
         (
             Option("Through the prototypes: they are averaged over the list.",
