@@ -82,11 +82,10 @@ print(f"{sum(map(len, ASKED.values()))} questions about {len(asks())} structures
       ", ".join(hospital for hospital in HOSPITALS if "liver" in ASKED[hospital]))
 
 # %% [markdown]
-# One person, scanned and drawn at A, at B and at D: other scanners, other noise, and B leaves the liver's vessels out. Each
-# network is asked in its own way:
+# One person, scanned and drawn at A and at D: another scanner, other noise. Each network is asked in its own way:
 
 # %%
-scans = {at: phantom.sample(6014, at, profile().spacing, phase="portal", field_of_view="upper abdomen") for at in "ABD"}
+scans = {at: phantom.sample(6014, at, profile().spacing, phase="portal", field_of_view="upper abdomen") for at in "AD"}
 x = torch.cat([pretexts.cube_of(scans[at]) for at in "AD"])  # two cubes, from the middle of two scans
 with torch.no_grad():
     print("DoDNet", tuple(models["DoDNet"](x, HOSPITALS.index("A")).shape), f"of {MOST} outputs A uses {len(ASKED['A'])}")
@@ -229,7 +228,7 @@ predict("14-p1")
 #
 # ## 6. Whose liver?
 #
-# A, B and D each draw liver and spleen. We ask all three about each of the three scans of our person.
+# A, B and D each draw liver and spleen. We ask all three about both scans of our person.
 
 # %%
 predict("14-p2", "Table of Dice: rows are the scan's hospital, with its own labels, and columns are the prompt's. Where are the "
@@ -242,7 +241,7 @@ found = {name: {at: {by: segment(model, scan, by) for by in "ABD"} for at, scan 
 both = ["liver", "spleen"]
 dice = {name: np.array([asked_by.agreement(by_prompt, scans[at], both) for at, by_prompt in rows.items()])
         for name, rows in found.items()}
-figure(asked_by.tables(dice, "ABD", "ABD"), alt="Mean Dice of liver and spleen; rows are the scan's hospital, columns the "
+figure(asked_by.tables(dice, "AD", "ABD"), alt="Mean Dice of liver and spleen; rows are the scan's hospital, columns the "
        "prompt's. " + "; ".join(f"{name}: {values.round(2).tolist()}" for name, values in dice.items()))
 
 # %%
@@ -262,7 +261,8 @@ fmlab.view(scan, compare=[(f"DoDNet, {by}'s prompt", cut) for by, cut in found["
 predict("14-p2")
 
 # %% [markdown]
-# *What to see.* Go along a row: one image, three answers, and nothing but the prompt has changed. A prompt carries more than a
+# *What to see.* Go along a row: one image, three answers, and nothing but the prompt has changed. (Compare the columns of one
+# network, and not the networks: all had the same small budget, and it suits them differently.) A prompt carries more than a
 # list of structures. It carries its hospital's *rules* (does B's liver leave the vessels out? at voxels as coarse as ours,
 # hardly more than a hint of them can be drawn), and its *habits*: D's livers were mostly cut off at the end of a chest, so D's
 # prompt may have learned what a liver looks like *there*, and a weak column would come of that. So for a scan from elsewhere, ask
