@@ -64,6 +64,7 @@ from fmlab.lessons import check, claims, figure, hint, predict, pretexts, progre
 from fmlab.lessons.experiments.transfer_curves import scored
 from fmlab.phantom.visits import any_visit
 from fmlab.pretraining import clip_driven, distillation, genesis, mae, nano, sparse_mae, swin_ssl, universal
+from fmlab.pretraining.patches import Patches
 from fmlab.pretraining.transfer import COURSE, Transfers, transfer
 from fmlab.settings import profile
 from fmlab.training import train
@@ -71,7 +72,7 @@ from fmlab.training import train
 # %% [markdown]
 # ## 1. Break it: Models Genesis
 #
-# Cubes of eight people whom no model has seen, of 32 voxels of 6 mm. No label is read.
+# Cubes of eight people whom no model has seen. No label is read.
 
 # %%
 torch.manual_seed(15)
@@ -313,7 +314,7 @@ predict("15-p3", "After the first few dozen steps, which beginning has the lowes
 
 # %%
 people, unseen = (cohorts.phantoms(n, "F", nano.SPACING, seed, 1, True, any_visit) for n, seed in ((3, 50_900), (1, 58_900)))
-data = nano.Patches(people, nano.NOVEL, nano.SIDE)
+data = Patches(people, nano.NOVEL, nano.SIDE)
 drawn = hub.load("clip_driven", "nano")
 beginnings = {"scratch": None, "MAE": (reader, mae.TRANSFERS), "supervised": (drawn, clip_driven.TRANSFERS)}
 went, dice = {}, {}
