@@ -543,7 +543,8 @@ SETTINGS: dict[str, Setting] = {
         "1,000 epochs of 50 a task, 550,000", "SGD 0.01, poly 0.9, clip 12; fp16",
         "10 GB of a GPU", "58 (210 s an epoch)", "arXiv:2304.03493; its README",
         f"{_NO_SGD}; 7 of the 11 tasks (not vertebrae, MR and PET), so 350,000 steps; bf16; a batch may be of two tasks", 1,
-        replace(_RUN, steps=350_000, lr=3e-4, weight_decay=3e-5, schedule="poly", warmup=500, batch=2, clip=12.0)),
+        replace(_RUN, steps=350_000, lr=3e-4, weight_decay=3e-5, schedule="poly", warmup=500, batch=2, clip=12.0,
+                unused_parameters=True)),
     "hermes": Setting(
         Cut((128, 128, 128), window(-991, 500), scored=True), 1.5, tuple(OF_HERMES),
         "128 x 128 x 128 at 1.5 mm, -991 to 500 HU, z-scored", "16", "200 epochs of 400, 80,000",
