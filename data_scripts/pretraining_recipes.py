@@ -15,7 +15,7 @@ from fmlab.training import curve
 
 def trained(name: str, plan: Plan) -> Path:
     """Train one of ``nano.METHODS`` and save it with its notes; the path of the weights."""
-    steps = plan.steps or nano.STEPS
+    steps = plan.steps or nano.METHODS[name].steps
     folder = data_folder() / "trainings" / f"{name}-nano-seed{plan.seed}-{steps}"
     model, log = nano.trained(name, plan.seed, folder, steps, plan.precision)
     curve(log).savefig(folder / "curve.png", dpi=120)

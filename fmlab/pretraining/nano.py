@@ -50,15 +50,17 @@ NOVEL = ("gluteus_maximus_left", "gluteus_maximus_right", "heart_ventricle_left"
 
 @dataclass(frozen=True)
 class Method:
-    """How one of them is built, what it is fed of a cohort, its loss on a batch of that, and its highest learning rate.
+    """How one of them is built, what it is fed of a cohort, its loss on a batch of that, its highest learning rate and its steps.
 
-    With 1e-2 U-Nets with a plain head learn faster, and dynamic heads die: their ReLUs give 0 for good.
+    With 1e-2 U-Nets with a plain head learn faster, and dynamic heads die: their ReLUs give 0 for good. UniSeg's softmax says
+    "background" for longer than the others' sigmoids say "nothing", so it gets more steps than the budget has.
     """
 
     config: Mapping[str, Any]
     data: Callable[[Cohort], Dataset]
     objective: Callable[[nn.Module, dict], Tensor]
     lr: float = 3e-3
+    steps: int = STEPS
 
 
 def patches(cohort: Cohort) -> Patches:
@@ -80,7 +82,7 @@ METHODS: dict[str, Method] = {
     "clip_driven": Method({"size": "nano", "text": "sentence", "classes": STRUCTURES}, patches, clip_driven.objective),
     "dodnet": Method({"size": "nano", "tasks": len(HOSPITALS), "outputs": MOST}, questions, dodnet_objective),
     "uniseg": Method({"size": "nano", "tasks": len(HOSPITALS), "classes": 1 + MOST, "patch": (SIDE,) * 3}, questions,
-                     uniseg_objective, 1e-2),
+                     uniseg_objective, 1e-2, 2000),
     "hermes": Method({"size": "nano", "tasks": sum(map(len, ASKED.values())), "modalities": 1}, questions, hermes_objective),
     "mae": Method({}, unlabelled, mae.loss),
     "genesis": Method({}, unlabelled, genesis.loss),
@@ -94,9 +96,10 @@ def bodies(counts: Mapping[str, int] = COUNTS, first_seed: int = 0, workers: int
     return assembly(counts, SPACING, first_seed, workers, sampler=any_visit)
 
 
-def trained(name: str, seed: int, folder: Path, steps: int = STEPS, precision: str = "bf16", cohort: Cohort | None = None,
+def trained(name: str, seed: int, folder: Path, steps: int | None = None, precision: str = "bf16", cohort: Cohort | None = None,
             progress: bool = True, **config: Any) -> tuple[nn.Module, list[dict]]:
-    """A model of METHODS after ``steps`` steps, in eval mode, and its log; stopped, it goes on from ``folder``.
+    """A model of METHODS after ``steps`` steps (by default the method's), in eval mode, and its log; stopped, it goes on from
+    ``folder``.
 
     cohort: by default ``bodies()``. config: changes to the method's own. ModelError for another name.
     """
@@ -106,7 +109,7 @@ def trained(name: str, seed: int, folder: Path, steps: int = STEPS, precision: s
     with seeded(seed):
         model = hub.build(name, **{**method.config, **config})
     data = method.data(bodies() if cohort is None else cohort)
-    log = train(model, method.objective, data, budget(steps, seed, precision, method.lr), folder, progress=progress).log
+    log = train(model, method.objective, data, budget(steps or method.steps, seed, precision, method.lr), folder, progress=progress).log
     return model.eval(), log
 
 

@@ -38,7 +38,7 @@ def test_card_tells_the_same_as_the_file(name):
     assert said["name"] == name and said["config"] == json.loads(json.dumps(dict(nano.METHODS[name].config)))
     for key, value in said["notes"].items():
         assert f"- {key}: {value}" in card
-    assert f"--steps {nano.STEPS}" in said["notes"]["command"] and "licence" in card
+    assert f"--steps {nano.METHODS[name].steps}" in said["notes"]["command"] and "licence" in card
     parts = ["Dice per structure"] if name in nano.SUPERVISED else ["Pretext"]
     assert all(part in card for part in parts)
 
