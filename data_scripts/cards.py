@@ -27,8 +27,8 @@ def dice_table(found: Evaluation, aims: Mapping[str, float] | None = None) -> li
     means = {group: found.mean(group) for group in found.groups}
     aim = " | aim" if aims else ""
     lines = [
-        f"- mean Dice over the {len(found.largest)} largest structures (marked *): {means['A-D']:.3f} on unseen bodies of the hospitals A to D, "
-        f"{means['E']:.3f} on hospital E, {means['F']:.3f} on hospital F, neither of which it trained on",
+        f"- mean Dice over the {len(found.largest)} largest structures (marked *): {means['A-D']:.3f} on unseen bodies of the "
+        f"hospitals A to D, {means['E']:.3f} on hospital E, {means['F']:.3f} on hospital F, neither of which it trained on",
         "- conventions: a missed structure, and one found where there is none, count as Dice 0 (see fmlab.metrics)", "",
         "## Dice per structure", "",
         "Mean and 95 % interval over bodies. The real CT, never trained on, is TotalSegmentator's example; its reference labels "

@@ -109,7 +109,8 @@ def trained(name: str, seed: int, folder: Path, steps: int | None = None, precis
     with seeded(seed):
         model = hub.build(name, **{**method.config, **config})
     data = method.data(bodies() if cohort is None else cohort)
-    log = train(model, method.objective, data, budget(steps or method.steps, seed, precision, method.lr), folder, progress=progress).log
+    settings = budget(steps or method.steps, seed, precision, method.lr)
+    log = train(model, method.objective, data, settings, folder, progress=progress).log
     return model.eval(), log
 
 
