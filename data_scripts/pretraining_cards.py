@@ -13,7 +13,7 @@ from torch.utils.data import default_collate
 
 from data_scripts.cards import dice_table
 from data_scripts.course_evaluation import HELD_OUT_SEED, evaluate
-from data_scripts.incontext_cards import head, parameters, table
+from data_scripts.incontext_cards import cell, head, parameters, table
 from fmlab import cohorts, hub, metrics
 from fmlab.inference import segment
 from fmlab.lessons import claims
@@ -49,8 +49,8 @@ def card(name: str, weights: Path, notes: Mapping[str, object], model: nn.Module
     lines = head(weights, notes, f"{WHAT[name]} {parameters(model)}, cubes of {nano.SIDE} voxels of {nano.SPACING:g} mm.")
     if name in nano.SUPERVISED:
         lines += dice_table(evaluate(asked(model), spacing=nano.SPACING, side=nano.SIDE)) + ["", CONVENTION]
-    if name in ("dodnet", "uniseg"):
-        rows = {where: [f"{dice[with_prompt]:.2f}" for with_prompt in HOSPITALS] for where, dice in by_prompt(model).items()}
+    if name in ("dodnet", "uniseg", "hermes"):
+        rows = {where: [cell(dice[with_prompt]) for with_prompt in HOSPITALS] for where, dice in by_prompt(model).items()}
         lines += ["", "## Whose prompt", "", PROMPTS, "", *table(["scans of", *HOSPITALS], rows)]
     if name not in nano.SUPERVISED:
         trained, untrained = pretext(name, model), pretext(name, hub.build(name, **nano.METHODS[name].config))
@@ -67,9 +67,9 @@ def asked(model: nn.Module) -> nn.Module:
     return model if hasattr(model, "structures") else Prompted(model)
 
 
-def by_prompt(model: nn.Module, people: int = 2) -> dict[str, dict[str, float]]:
+def by_prompt(model: nn.Module, people: int = 2) -> dict[str, dict[str, float | None]]:
     """Hospital of the scans -> hospital of the prompt -> mean Dice over structures that both annotate."""
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, float | None]] = {}
     for where in HOSPITALS:
         bodies = list(cohorts.phantoms(people, where, nano.SPACING, HELD_OUT_SEED + SEEDS_APART * HOSPITALS.index(where)))
         found[where] = {}
@@ -79,7 +79,7 @@ def by_prompt(model: nn.Module, people: int = 2) -> dict[str, dict[str, float]]:
             scores = [] if one is None else [
                 score.dice for body in bodies for score in metrics.evaluate(
                     segment(one, body, spacing=nano.SPACING, side=nano.SIDE), body, both) if score.volume_ml > 0]
-            found[where][prompt] = float(np.mean(scores)) if scores else float("nan")
+            found[where][prompt] = float(np.mean(scores)) if scores else None
     return found
 
 
