@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -32,8 +32,8 @@ WHAT = {
     "swin_ssl": "A small encoder that was trained as Swin UNETR's is: rotation, contrast, repair.",
 }
 CONVENTION = """\
-A missed structure, and one found where there is none, count as Dice 0 (see fmlab.metrics). One budget for all methods, small
-enough for a laptop: these figures say how they compare, not how good such methods can be."""
+A missed structure, and one found where there is none, count as Dice 0 (see fmlab.metrics). One budget for all methods (UniSeg
+alone took more steps), of a laptop's size: these figures say how they compare, not how good such methods can be."""
 PROMPTS = """\
 Mean Dice on unseen bodies of a hospital (row) when its scans are asked with one hospital's prompt (column), over what both
 annotate; on the diagonal the prompt that the hospital was trained with."""
@@ -53,7 +53,7 @@ def card(name: str, weights: Path, notes: Mapping[str, object], model: nn.Module
         rows = {where: [cell(dice[with_prompt]) for with_prompt in HOSPITALS] for where, dice in by_prompt(model).items()}
         lines += ["", "## Whose prompt", "", PROMPTS, "", *table(["scans of", *HOSPITALS], rows)]
     if name not in nano.SUPERVISED:
-        trained, untrained = pretext(name, model), pretext(name, hub.build(name, **nano.METHODS[name].config))
+        trained, untrained = pretext(name, [model, hub.build(name, **nano.METHODS[name].config)])
         lines += ["", "## Pretext", "", PRETEXT, "", f"- trained {trained:.3f}, untrained {untrained:.3f}"]
     if rows := transfer_rows():
         counts = list(dict.fromkeys(count for row in rows.values() for count in row))
@@ -83,13 +83,16 @@ def by_prompt(model: nn.Module, people: int = 2) -> dict[str, dict[str, float | 
     return found
 
 
-def pretext(name: str, model: nn.Module, batches: int = 10) -> float:
-    """Mean loss of a self-supervised method on cubes of unseen people, the same ones for any model."""
-    data = nano.METHODS[name].data(nano.bodies(dict.fromkeys(HOSPITALS, 2), HELD_OUT_SEED))
-    with seeded(0), torch.no_grad():
-        found = [nano.METHODS[name].objective(model, default_collate([data[i % len(data)] for i in range(4 * n, 4 * n + 4)]))
-                 for n in range(batches)]
-    return float(torch.stack(found).mean())
+def pretext(name: str, models: Sequence[nn.Module], batches: int = 10) -> list[float]:
+    """Mean loss of a self-supervised method on cubes of unseen people, of each model with the same cubes and draws."""
+    method, found = nano.METHODS[name], []
+    data = method.data(nano.bodies(dict.fromkeys(HOSPITALS, 2), HELD_OUT_SEED))
+    for model in models:
+        with seeded(0), torch.no_grad():
+            losses = [method.objective(model, default_collate([data[i % len(data)] for i in range(4 * n, 4 * n + 4)]))
+                      for n in range(batches)]
+        found.append(float(torch.stack(losses).mean()))
+    return found
 
 
 def transfer_rows() -> dict[str, dict[str, float]]:

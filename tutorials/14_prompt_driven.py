@@ -71,7 +71,7 @@ from fmlab.settings import profile
 # %% [markdown]
 # ## 1. Four questions
 #
-# All three networks were trained on the same bodies of the same hospitals, with cubes of one size and one budget; their voxels
+# All three networks were trained on the same bodies of the same hospitals, with cubes of one size (UniSeg for more steps); their voxels
 # are coarse, and all their numbers are in `fmlab/hub/weights/`. These are the questions that they know:
 
 # %%
@@ -262,7 +262,7 @@ predict("14-p2")
 
 # %% [markdown]
 # *What to see.* Go along a row: one image, three answers, and nothing but the prompt has changed. (Compare the columns of one
-# network, and not the networks: all had the same small budget, and it suits them differently.) A prompt carries more than a
+# network, and not the networks: their budgets were small, and suited them differently.) A prompt carries more than a
 # list of structures. It carries its hospital's *rules* (does B's liver leave the vessels out? at voxels as coarse as ours,
 # hardly more than a hint of them can be drawn), and its *habits*: D's livers were mostly cut off at the end of a chest, so D's
 # prompt may have learned what a liver looks like *there*, and a weak column would come of that. So for a scan from elsewhere, ask

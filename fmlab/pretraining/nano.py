@@ -1,4 +1,4 @@
-"""The course's own small pre-trained models: seven methods on the same bodies, with cubes of one size and one budget.
+"""The course's own small pre-trained models: seven methods, the same bodies, cubes of one size, and (UniSeg apart) one budget.
 
 160 people of four hospitals, each of which annotates some of 16 structures by its own rules; the self-supervised methods see the
 same scans without a label.
@@ -97,17 +97,17 @@ def bodies(counts: Mapping[str, int] = COUNTS, first_seed: int = 0, workers: int
 
 
 def trained(name: str, seed: int, folder: Path, steps: int | None = None, precision: str = "bf16", cohort: Cohort | None = None,
-            progress: bool = True, **config: Any) -> tuple[nn.Module, list[dict]]:
+            progress: bool = True) -> tuple[nn.Module, list[dict]]:
     """A model of METHODS after ``steps`` steps (by default the method's), in eval mode, and its log; stopped, it goes on from
     ``folder``.
 
-    cohort: by default ``bodies()``. config: changes to the method's own. ModelError for another name.
+    cohort: by default ``bodies()``. ModelError for another name.
     """
     if name not in METHODS:
         raise ModelError(f"No method of the course is called {name!r}; choose one of {', '.join(METHODS)}.")
     method = METHODS[name]
     with seeded(seed):
-        model = hub.build(name, **{**method.config, **config})
+        model = hub.build(name, **method.config)
     data = method.data(bodies() if cohort is None else cohort)
     settings = budget(steps or method.steps, seed, precision, method.lr)
     log = train(model, method.objective, data, settings, folder, progress=progress).log

@@ -7,33 +7,26 @@ people (``transfer_curves``).
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from fmlab.lessons import claims
 from fmlab.lessons.experiments import transfer_curves as curves
-from fmlab.lessons.experiments.transfer_curves import SELF_SUPERVISED, Setting
+from fmlab.lessons.experiments.transfer_curves import FOLDER as FOLDER
+from fmlab.lessons.experiments.transfer_curves import SELF_SUPERVISED, Curves, Setting
 
 ARMS = ("scratch", "supervised on few", *SELF_SUPERVISED)
-FOLDER = "transfer_curves"
 COUNTS = (1, 10)
 
 
 def run(seed: int, setting: Setting | None = None, folder: Path | None = None, progress: bool = True, command: str = "",
         workers: int | None = None, counts: tuple[int, ...] = COUNTS) -> claims.Run:
     """The experiment with one seed, as a run for the ledger."""
-    setting = setting or Setting()
-    with tempfile.TemporaryDirectory() as temporary:
-        where = Path(folder or temporary)
-        found = {arm: curves.curve(arm, counts, seed, setting, where, progress, workers) for arm in ARMS}
-    details = {"mean": curves.means(found), "setting": asdict(setting)}
-    return claims.Run.now("C11", seed, effects(found), command=command, details=details)
+    return curves.run("C11", ARMS, counts, effects, seed, setting, folder, progress, command, workers)
 
 
-def effects(found: dict[str, dict[int, dict[str, float]]]) -> dict[str, float]:
+def effects(found: Curves) -> dict[str, float]:
     """Person -> Dice from supervised pre-training on few scans less Dice from the best self-supervised one; mean over counts.
 
     The best is chosen over all persons and counts, once a seed: hard on the claim, without adding up luck.

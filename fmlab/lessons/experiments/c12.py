@@ -6,31 +6,24 @@ from scratch (``transfer_curves``). After Gao et al. 2024 (Hermes), arXiv:2306.0
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 from fmlab.lessons import claims
 from fmlab.lessons.experiments import transfer_curves as curves
-from fmlab.lessons.experiments.transfer_curves import Setting
+from fmlab.lessons.experiments.transfer_curves import FOLDER as FOLDER
+from fmlab.lessons.experiments.transfer_curves import Curves, Setting
 
 ARMS = ("scratch", "supervised")
-FOLDER = "transfer_curves"
 COUNTS = (1, 10, 50, 100)
 
 
 def run(seed: int, setting: Setting | None = None, folder: Path | None = None, progress: bool = True, command: str = "",
         workers: int | None = None, counts: tuple[int, ...] = COUNTS) -> claims.Run:
     """The experiment with one seed, as a run for the ledger."""
-    setting = setting or Setting()
-    with tempfile.TemporaryDirectory() as temporary:
-        where = Path(folder or temporary)
-        found = {arm: curves.curve(arm, counts, seed, setting, where, progress, workers) for arm in ARMS}
-    details = {"mean": curves.means(found), "setting": asdict(setting)}
-    return claims.Run.now("C12", seed, effects(found), command=command, details=details)
+    return curves.run("C12", ARMS, counts, effects, seed, setting, folder, progress, command, workers)
 
 
-def effects(found: dict[str, dict[int, dict[str, float]]]) -> dict[str, float]:
+def effects(found: Curves) -> dict[str, float]:
     """Person -> (pre-trained - scratch) with the fewest labels less the same with all; positive supports the claim."""
     fewest, most = min(found["scratch"]), max(found["scratch"])
 

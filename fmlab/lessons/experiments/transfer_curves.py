@@ -10,8 +10,9 @@ labelled, the head and the order; theta_f is that of the weights that ship, trai
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from fmlab import cohorts, hub, metrics
 from fmlab.cohorts import Cohort
 from fmlab.errors import ModelError
 from fmlab.inference import segment
+from fmlab.lessons import claims
 from fmlab.lessons.files import write_json
 from fmlab.phantom.visits import any_visit
 from fmlab.pretraining import clip_driven, genesis, mae, nano, swin_ssl, universal
@@ -42,6 +44,8 @@ SOURCES: dict[str, tuple[str, Transfers, str]] = {
 }
 """Arm -> method, what it hands on, and which parts of it; "scratch" is an arm without a source."""
 SELF_SUPERVISED = ("mae", "genesis", "swin_ssl")
+FOLDER = "transfer_curves"  # of the trainings, which C11 and C12 share in part
+Curves = dict[str, dict[int, dict[str, float]]]  # arm -> number of labelled people -> person -> Dice
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,18 @@ def curve(arm: str, counts: Sequence[int], seed: int, setting: Setting, folder: 
     return found
 
 
-def means(curves: dict[str, dict[int, dict[str, float]]]) -> dict[str, dict[str, float]]:
+def run(claim: str, arms: Sequence[str], counts: Sequence[int], effects: Callable[[Curves], dict[str, float]], seed: int,
+        setting: Setting | None, folder: Path | None, progress: bool, command: str, workers: int | None) -> claims.Run:
+    """The curves of these arms with one seed, as a claim's run for the ledger; effects: of person, from the curves."""
+    setting = setting or Setting()
+    with tempfile.TemporaryDirectory() as temporary:
+        where = Path(folder or temporary)
+        found = {arm: curve(arm, counts, seed, setting, where, progress, workers) for arm in arms}
+    details = {"mean": means(found), "setting": asdict(setting)}
+    return claims.Run.now(claim, seed, effects(found), command=command, details=details)
+
+
+def means(curves: Curves) -> dict[str, dict[str, float]]:
     """Arm -> number of labelled people -> mean Dice, for the ledger."""
     return {arm: {str(count): float(np.mean(list(dice.values()))) for count, dice in found.items()}
             for arm, found in curves.items()}
