@@ -53,7 +53,9 @@ def card(name: str, weights: Path, notes: Mapping[str, object], model: nn.Module
         rows = {where: [cell(dice[with_prompt]) for with_prompt in HOSPITALS] for where, dice in by_prompt(model).items()}
         lines += ["", "## Whose prompt", "", PROMPTS, "", *table(["scans of", *HOSPITALS], rows)]
     if name not in nano.SUPERVISED:
-        trained, untrained = pretext(name, [model, hub.build(name, **nano.METHODS[name].config)])
+        with seeded(0):
+            fresh = hub.build(name, **nano.METHODS[name].config)
+        trained, untrained = pretext(name, [model, fresh.eval()])
         lines += ["", "## Pretext", "", PRETEXT, "", f"- trained {trained:.3f}, untrained {untrained:.3f}"]
     if rows := transfer_rows():
         counts = list(dict.fromkeys(count for row in rows.values() for count in row))
