@@ -1,8 +1,8 @@
 """DoDNet, UniSeg, Hermes and Med3D give the official outputs, inside and at the end; they and MultiTalent have the official names
 in their order, and MultiTalent the official regions.
 
-UniSeg's instance norms over few voxels enlarge rounding, by another factor on each processor (1e-5 to 3e-5 of the largest value at
-its bottleneck), so there we compute in float64, where all processors agree and what is left is the official rounding, 1e-5.
+UniSeg's instance norms over few voxels enlarge rounding, by another factor on each processor (1e-5 to 3e-5 of the largest value
+at its bottleneck), so there we compute in float64, where all processors agree and what is left is the official rounding, 1e-5.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ def test_uniseg(path: Path):
     model = filled(stored, "uniseg", patch=patch, tasks=tasks, classes=stored["logits_s2"].shape[1]).double()
     near = 2e-5
     passed = watched(model, "fusion_layer")
-    scales = model.train().scales(volume(stored).double(), int(stored["task_id"]))  # all of them; its layers are the same in testing
+    x = volume(stored).double()
+    scales = model.train().scales(x, int(stored["task_id"]))  # all of them; its layers are the same in testing
     assert len(scales) == int(stored["n_outputs"])
     same(passed["fusion_layer"][0], stored, "bottleneck_and_prompt", near)
     same(passed["fusion_layer"][1], stored, "dynamic_prompt", near)
