@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from fmlab.backbones.nano import Nano
+from fmlab.backbones.nano_swin import NanoSwin
 from fmlab.backbones.segmenter import Backbone, Segmenter, linear_head
 from fmlab.backbones.segresnet import SegResNet
 from fmlab.backbones.suprem_unet import SuPreMUNet
@@ -31,6 +32,11 @@ def segresnet(classes: int | None = None, **config: Any) -> nn.Module:
 def nano(classes: int | None = None, **config: Any) -> nn.Module:
     """``Nano(**config)``, in a ``Segmenter`` of K = classes where they are given."""
     return _with_head(Nano(**config), classes)
+
+
+def nano_swin(classes: int | None = None, **config: Any) -> nn.Module:
+    """``NanoSwin(**config)``, in a ``Segmenter`` of K = classes where they are given."""
+    return _with_head(NanoSwin(**config), classes)
 
 
 def _with_head(backbone: Backbone, classes: int | None) -> nn.Module:

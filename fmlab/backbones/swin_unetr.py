@@ -78,7 +78,7 @@ class SwinUNETR(nn.Module):
         """The transformer's five levels (B, C 2^i, X/2^(i+1), ...), i = 0 to 4, each normalised over its channels."""
         levels = [self.swinViT.patch_embed(x)]
         for number in (1, 2, 3, 4):
-            levels.append(_stage(getattr(self.swinViT, f"layers{number}")[0], levels[-1]))
+            levels.append(stage(getattr(self.swinViT, f"layers{number}")[0], levels[-1]))
         return [F.layer_norm(h.movedim(1, -1), h.shape[1:2]).movedim(-1, 1) for h in levels]
 
     def deep_and_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,7 +99,7 @@ class SwinUNETR(nn.Module):
     forward = features
 
 
-def _stage(stage: nn.Module, h: Tensor) -> Tensor:
+def stage(layer: nn.Module, h: Tensor) -> Tensor:
     """One Swin stage, (B, C, X, Y, Z) to (B, 2C, X/2, Y/2, Z/2): windows, shifted windows, merging.
 
     It does what MONAI's stage does in its own forward, which needs the package einops only to move an axis.
@@ -107,10 +107,10 @@ def _stage(stage: nn.Module, h: Tensor) -> Tensor:
     from monai.networks.nets.swin_unetr import compute_mask, get_window_size
 
     sides = h.shape[2:]
-    window, shift = get_window_size(sides, stage.window_size, stage.shift_size)
+    window, shift = get_window_size(sides, layer.window_size, layer.shift_size)
     padded = [-(-side // w) * w for side, w in zip(sides, window)]
     mask = compute_mask(padded, window, shift, h.device)  # keeps voxels apart that a cyclic shift brought together
     h = h.movedim(1, -1).contiguous()
-    for block in stage.blocks:
+    for block in layer.blocks:
         h = block(h, mask)
-    return stage.downsample(h).movedim(-1, 1).contiguous()
+    return layer.downsample(h).movedim(-1, 1).contiguous()

@@ -83,6 +83,10 @@ register(
     "clip_driven", "fmlab.pretraining.clip_driven:clip_driven",
     "huggingface.co/ljwztc/CLIP-Driven-Universal-Model, clip_driven_universal_unet.pth, clip_driven_universal_swin_unetr.pth "
     "(CC BY-NC-ND 4.0)")
+register("nano_swin", "fmlab.backbones.by_name:nano_swin")
+register(
+    "fseft", "fmlab.adaptation.fseft:fseft",
+    "drive.google.com, fseft.pth, file 18yLNxmWGnVifQNeYYwyyu56Cg4tWV9aW, for size='published' (no licence: all rights reserved)")
 register(
     "swin_unetr", "fmlab.backbones.by_name:swin_unetr",
     "huggingface.co/MrGiovanni/SuPreM, supervised_suprem_swinunetr_2100.pth (CC BY-NC-ND 4.0)")

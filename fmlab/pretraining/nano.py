@@ -20,7 +20,7 @@ from fmlab import hub, randomise
 from fmlab.cohorts import Cohort
 from fmlab.errors import ModelError
 from fmlab.phantom.visits import any_visit
-from fmlab.pretraining import clip_driven, genesis, mae, swin_ssl
+from fmlab.pretraining import clip_driven, genesis, mae, swin_ssl, universal
 from fmlab.pretraining.hospitals import (
     ASKED,
     HOSPITALS,
@@ -84,11 +84,12 @@ METHODS: dict[str, Method] = {
     "uniseg": Method({"size": "nano", "tasks": len(HOSPITALS), "classes": 1 + MOST, "patch": (SIDE,) * 3}, questions,
                      uniseg_objective, 1e-2, 2000),
     "hermes": Method({"size": "nano", "tasks": sum(map(len, ASKED.values())), "modalities": 1}, questions, hermes_objective),
+    "fseft": Method({"size": "nano"}, patches, universal.masked, steps=3000),
     "mae": Method({}, unlabelled, mae.loss),
     "genesis": Method({}, unlabelled, genesis.loss),
     "swin_ssl": Method({}, unlabelled, swin_ssl.loss),
 }
-SUPERVISED = ("clip_driven", "dodnet", "uniseg", "hermes")
+SUPERVISED = ("clip_driven", "dodnet", "uniseg", "hermes", "fseft")
 
 
 def bodies(counts: Mapping[str, int] = COUNTS, first_seed: int = 0, workers: int | None = None) -> Cohort:
