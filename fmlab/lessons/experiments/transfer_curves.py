@@ -3,7 +3,7 @@
     arm -> theta_f at the start -> the same fine-tuning on n labelled people -> Dice on people whom nobody trained on
 
 New structures are those of ``pretraining.nano.NOVEL``, drawn by hospital F, which no pre-training saw. All arms have one network,
-one budget and one set of rates (``pretraining.transfer``, points 3 and 4), the head begins at random, and the seed draws who is
+one budget, one set of rates and pre-training's randomisation (``pretraining.transfer``, points 3 and 4), the head begins at random, and the seed draws who is
 labelled, the head and the order; theta_f is that of the weights that ship, trained once.
 """
 
@@ -53,9 +53,9 @@ class Setting:
     """What a run costs. steps: of each fine-tuning. pool: labelled people at most. unseen: people who are scored. pre_steps: of
     the pre-training on few scans, which does not ship."""
 
-    steps: int = 200
+    steps: int = 300
     pool: int = 100
-    unseen: int = 4
+    unseen: int = 6
     pre_steps: int = nano.STEPS
     precision: str = "bf16"
 
@@ -93,7 +93,7 @@ def begun(arm: str, seed: int, pretrained: nn.Module | None, pool: Sequence[str]
 
 def fine_tuned(model: nn.Module, labelled: Cohort, seed: int, setting: Setting, folder: Path, progress: bool = True) -> nn.Module:
     """The model after ``setting.steps`` steps on these people, in eval mode."""
-    train(model, universal.masked, Patches(labelled, nano.NOVEL, nano.SIDE), nano.budget(setting.steps, seed, setting.precision),
+    train(model, universal.masked, Patches(labelled, nano.NOVEL, nano.SIDE, nano.MILD), nano.budget(setting.steps, seed, setting.precision),
           folder, progress=progress)
     return model.eval()
 
