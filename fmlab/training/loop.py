@@ -51,7 +51,8 @@ def train(
     """Train the weights of ``model`` that require gradients, in place; log and checkpoint go to ``folder``.
 
     loss: called as ``loss(model, batch)``; the mean over the batch's cases, a scalar. data: cases by index (mappings of tensors,
-    or what your collate function takes); of a DataLoader its data set and collate function are used. Where ``folder`` holds a
+    or what your collate function takes); of a DataLoader its data set and collate function are used. A model that has an
+    ``after_step(lr)`` is told of each step (a proximal one, say). Where ``folder`` holds a
     checkpoint of the same settings the run goes on from there, on CPU bit for bit as if it had never stopped; ``resume=False``
     refuses such a folder. The caller's random generators are left as they were. Under torchrun it is one of several processes.
 
@@ -143,6 +144,8 @@ class _Run:
             if not bool(torch.isfinite(values).all() & torch.isfinite(norm)):
                 raise TrainingError(self.not_finite(step, losses))
             self.optimiser.step()
+            if after_step := getattr(self.model, "after_step", None):
+                after_step(lr)
         except torch.cuda.OutOfMemoryError as error:
             raise TrainingError(self.out_of_memory(step)) from error
         mean, seconds = float(values.mean()), time.perf_counter() - began

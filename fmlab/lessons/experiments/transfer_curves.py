@@ -3,8 +3,8 @@
     arm -> theta_f at the start -> the same fine-tuning on n labelled people -> Dice on people whom nobody trained on
 
 New structures are those of ``pretraining.nano.NOVEL``, drawn by hospital F, which no pre-training saw. All arms have one network,
-one budget, one set of rates and pre-training's randomisation (``pretraining.transfer``, points 3 and 4), the head begins at random, and the seed draws who is
-labelled, the head and the order; theta_f is that of the weights that ship, trained once.
+one budget, one set of rates and pre-training's randomisation (``pretraining.transfer``, points 3 and 4), and the head begins at
+random; the seed draws who is labelled, the head and the order; theta_f is that of the weights that ship, trained once.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def begun(arm: str, seed: int, pretrained: nn.Module | None, pool: Sequence[str]
 
 def fine_tuned(model: nn.Module, labelled: Cohort, seed: int, setting: Setting, folder: Path, progress: bool = True) -> nn.Module:
     """The model after ``setting.steps`` steps on these people, in eval mode."""
-    train(model, universal.masked, Patches(labelled, nano.NOVEL, nano.SIDE, nano.MILD), nano.budget(setting.steps, seed, setting.precision),
-          folder, progress=progress)
+    cubes = Patches(labelled, nano.NOVEL, nano.SIDE, nano.MILD)
+    train(model, universal.masked, cubes, nano.budget(setting.steps, seed, setting.precision), folder, progress=progress)
     return model.eval()
 
 

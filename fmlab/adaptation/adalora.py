@@ -1,0 +1,131 @@
+"""AdaLoRA: W = W0 + P diag(E) Q, and a budget of ranks for the whole network that falls as training goes on.
+
+    importance of a rank = s(E_i) + mean_j s(Q_ij) + mean_j s(P_ji),    s = EMA(|w dL/dw|) x EMA(its deviation)
+
+    budget b(t) = b_T + (b_0 - b_T) (1 - (t - t_i) / (T - t_i - t_f))^3    between a warm-up of t_i and a final phase of t_f steps
+
+Ranks below the budget's threshold have E set to 0 every so many steps; they may come back. P and Q are kept nearly orthogonal.
+
+Source: Zhang et al. 2023, arXiv:2303.10512, equations 3 to 12.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fmlab.adaptation.added import Update
+from fmlab.adaptation.lora import check_rank
+from fmlab.adaptation.sites import attention_blocks, replace
+from fmlab.backbones.segmenter import Segmenter
+from fmlab.errors import ModelError
+
+BETA = 0.85
+PARTS = ("P", "E", "Q")
+
+
+class SVDLinear(Update):
+    """y = W0 x + s P (E * (Q x)), Q (r, d), E (r, 1), P (out, r), s = alpha / (r + 1e-5). E begins at 0, P and Q as N(0, 0.02^2)."""
+
+    def __init__(self, base: nn.Linear, rank: int, alpha: float = 1.0):
+        super().__init__(base)
+        self.Q = nn.Parameter(0.02 * torch.randn(rank, base.in_features))
+        self.P = nn.Parameter(0.02 * torch.randn(base.out_features, rank))
+        self.E, self.scale = nn.Parameter(torch.zeros(rank, 1)), alpha / (rank + 1e-5)
+        self.means: dict[str, tuple[Tensor, Tensor]] = {}  # part -> EMA of the importance, EMA of its deviation
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.base(x)
+        return y + self.scale * F.linear(F.linear(x, self.Q * self.E), self.P) if self.on else y
+
+    def delta(self) -> Tensor:
+        return self.scale * self.P @ (self.Q * self.E)
+
+    def watch(self) -> None:
+        """Take the last gradients into the running importance of every number."""
+        for part in PARTS:
+            weight = getattr(self, part)
+            if weight.grad is None:
+                continue
+            now = (weight * weight.grad).abs().detach()
+            mean, deviation = self.means.get(part, (torch.zeros_like(now), torch.zeros_like(now)))
+            mean = BETA * mean + (1 - BETA) * now
+            self.means[part] = mean, BETA * deviation + (1 - BETA) * (now - mean).abs()
+
+    def importance(self) -> Tensor:
+        """(r,) of each rank."""
+        p, e, q = (mean * deviation for mean, deviation in (self.means[part] for part in PARTS))
+        return e[:, 0] + q.mean(1) + p.mean(0)
+
+
+def budget(step: int, first: int, last: int, warm: int, final: int, total: int) -> int:
+    """b(t): ranks that may be open after the step, counted from 0; first, last: b_0 and b_T over the whole network."""
+    if step <= warm:
+        return first
+    if step > total - final:
+        return last
+    return int(last + (first - last) * (1 - (step - warm) / (total - final - warm)) ** 3)
+
+
+def layers(model: nn.Module) -> list[SVDLinear]:
+    """All of the model's. ModelError where there are none."""
+    found = [module for module in model.modules() if isinstance(module, SVDLinear)]
+    if not found:
+        raise ModelError("The model has no AdaLoRA; attach it first.")
+    return found
+
+
+def allocate(found: list[SVDLinear], open_ranks: int) -> None:
+    """Set E to 0 where a rank's importance is not among the ``open_ranks`` largest of the network."""
+    scores = [layer.importance() for layer in found]
+    every = torch.cat(scores)
+    if open_ranks >= len(every):
+        return
+    threshold = every.kthvalue(len(every) - open_ranks)[0]
+    for layer, score in zip(found, scores):
+        layer.E.data[score <= threshold] = 0
+
+
+def orthogonality(model: nn.Module) -> Tensor:
+    """Mean over all P and Q of || P^T P - 1 || or || Q Q^T - 1 ||, Frobenius."""
+    grams = [gram for layer in layers(model) for gram in (layer.Q @ layer.Q.T, layer.P.T @ layer.P)]
+    return torch.stack([(gram - torch.eye(len(gram), device=gram.device)).norm() for gram in grams]).mean()
+
+
+def adalora(model: Segmenter, rank: int = 12, target: int = 8, steps: int = 1000, warm: float = 0.15, final: float = 0.3,
+            interval: int = 10, orthogonal: float = 0.1) -> None:
+    """AdaLoRA on the fused qkv layer of each attention block.
+
+    rank: of each layer at first. target: mean rank at the end, below ``rank``. steps: T of the training. warm, final: shares of
+    it before the budget falls and after. interval: steps between allocations. orthogonal: weight of that term in the loss.
+    Raises ModelError for a target that is not below the rank: the official code breaks down there (peft issue 2337).
+    """
+    check_rank(rank)
+    if not 0 < target < rank:
+        raise ModelError(f"A target of {target} is not between 0 and the rank, {rank}; let AdaLoRA begin with more than it ends.")
+    if steps < 1 or warm < 0 or final < 0 or warm + final >= 1:
+        raise ModelError(f"Of {steps} steps, shares of {warm} and {final} before and after leave none between; make them less.")
+    for name, block in attention_blocks(model):
+        replace(model, f"{name}.attn.qkv", SVDLinear(block.attn.qkv, rank))
+    model.steps_done = 0
+
+
+def after_step(model: nn.Module, lr: float, target: int = 8, steps: int = 1000, warm: float = 0.15, final: float = 0.3,
+               interval: int = 10, **_: object) -> None:
+    """Watch the gradients of the step that was just made, and allocate where it is time."""
+    found, step = layers(model), model.steps_done
+    before, after = round(warm * steps), round(final * steps)
+    if step < steps - after:
+        for layer in found:
+            layer.watch()
+    ranks = sum(len(layer.E) for layer in found)
+    left = budget(step, ranks, target * len(found), before, after, steps)
+    if step > steps - after or (step > before and step % interval == 0):
+        allocate(found, left)
+    model.steps_done = step + 1
+
+
+def penalty(model: nn.Module, orthogonal: float = 0.1, **_: object) -> Tensor:
+    """What is added to the loss."""
+    return orthogonal * orthogonality(model)
