@@ -26,7 +26,7 @@ PARTS = ("P", "E", "Q")
 
 
 class SVDLinear(Update):
-    """y = W0 x + s P (E * (Q x)), Q (r, d), E (r, 1), P (out, r), s = alpha / (r + 1e-5). E begins at 0, P and Q as N(0, 0.02^2)."""
+    """y = W0 x + s P (E * (Q x)), s = alpha / (r + 1e-5). Q (r, d) and P (out, r) begin as N(0, 0.02^2), E (r, 1) as zeros."""
 
     def __init__(self, base: nn.Linear, rank: int, alpha: float = 1.0):
         super().__init__(base)

@@ -30,7 +30,7 @@ Gates = Literal["trained", "frozen", "ones"]
 
 
 class Gated(Update):
-    """y = W0 x + scale B (v * (A x)), x (..., d). A (r, d) begins as a linear layer's, B (out, r) as zeros, v (r,) as U(-1, 1)."""
+    """y = W0 x + scale B (v * (A x)), x (..., d). A (r, d) begins as a linear layer's, B (out, r) as 0, v (r,) as U(-1, 1)."""
 
     def __init__(self, base: nn.Linear, rank: int, gates: Gates = "trained", scale: float = 1.0):
         super().__init__(base)
@@ -98,8 +98,8 @@ def gated(model: nn.Module) -> list[Gated]:
 def arena(model: Segmenter, rank: int = 8, lam: float = LAMBDA, step: Step = "proximal", gates: Gates = "trained") -> None:
     """ARENA on the fused qkv layer of each attention block, of rank 3 x ``rank`` for q, k and v together, as published.
 
-    lam: lambda. step: "proximal" as in the code, "gradient" adds lambda ||v||_1 to the loss as the formula has it (gates come near
-    0 and never stay there), "none" for lambda = 0. gates: "trained"; as controls, "frozen" as they are drawn, or all "ones",
+    lam: lambda. step: "proximal" as in the code; "gradient" adds lambda ||v||_1 to the loss, as the formula has it, whose gates
+    come near 0 and never stay there; "none" is lambda = 0. gates: "trained"; as controls, "frozen" as they are drawn, or "ones",
     which is LoRA of rank 3 x ``rank``.
     """
     check_rank(rank)

@@ -127,8 +127,8 @@ class Adapter:
         self._unmerged("merged again")
         for name, module in added(self.model):
             if not isinstance(module, Update):
-                raise ModelError(f"{self.method} cannot be merged, as {type(module).__name__} at {name} is no change of a weight; "
-                                 "use the model as it is.")
+                raise ModelError(f"{self.method} cannot be merged, as {type(module).__name__} at {name} is no change of a "
+                                 "weight; use the model as it is.")
         for name, module in list(added(self.model)):
             self.model.set_submodule(name, module.merged())
         self.is_merged = True
@@ -146,7 +146,7 @@ class Adapter:
             raise ModelError(f"{path} is there already; choose another name, or delete it.")
         said = {"method": self.method, "options": self.options, "decoder": self.decoder, "base": self.base_hash,
                 "structures": self.structures or list(self.model.head.modules())[-1].out_channels}
-        tensors = {name: weight.detach().cpu().contiguous() for name, weight in self._saved().items()}
+        tensors = {name: weight.detach().cpu().contiguous() for name, weight in self.saved().items()}
         draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -156,15 +156,15 @@ class Adapter:
             draft.unlink(missing_ok=True)
         return path
 
-    def _saved(self) -> dict[str, Tensor]:
+    def saved(self) -> dict[str, Tensor]:
         """What is trained, the head, and what the method drew and froze, or counted (gates, statistics of norms)."""
         return {name: value for name, value in self.model.state_dict().items()
                 if name in self.trainable or name.startswith("head.") or _is_new(name, self.model)}
 
     def _unmerged(self, what: str) -> None:
         if self.is_merged:
-            raise ModelError(f"The adapter was merged into its model, so it cannot be {what}; attach a new one, or save the model "
-                             "with hub.save.")
+            raise ModelError(f"The adapter was merged into its model, so it cannot be {what}; attach a new one, or save the "
+                             "model with hub.save.")
 
     def _stop(self) -> None:
         for name in ("after_step", "penalty"):
@@ -180,12 +180,14 @@ def attach(model: Segmenter, method: str, structures: Sequence[str] | int | None
     head. decoder: tune the decoder as well. seed: of what begins at random. options: the method's own, see its function.
 
     Additive methods begin as the base model, unless their docstring says otherwise. ``training.train`` makes the method's own
-    step after each of the optimiser's, and ``penalty`` of ``adaptation.objective`` is its term of the loss.
+    step after each of the optimiser's, and ``penalty`` of ``adaptation.objective`` is its term of the loss. A model on torch's
+    "meta" device, which has shapes and no numbers, will do where only ``count`` is asked.
     Raises ModelError for a method, option or structure that there is not, for a method that the backbone has no place for, and
     for a model that was adapted before; the model is unchanged then.
     """
     if not (isinstance(model, Segmenter) and hasattr(model.backbone, "parts")):
-        raise ModelError(f"An adapter is attached to a Segmenter, and this is a {type(model).__name__}; put a head on a backbone.")
+        raise ModelError(f"An adapter is attached to a Segmenter, and this is a {type(model).__name__}; put a head on a "
+                         "backbone.")
     if method not in METHODS:
         raise ModelError(f"No method is called {method!r}; choose one of {', '.join(METHODS)}.")
     if hasattr(model, "adapted") or any(True for _ in added(model)):
@@ -195,7 +197,7 @@ def attach(model: Segmenter, method: str, structures: Sequence[str] | int | None
     if strange := sorted(set(options) - set(known)):
         raise ModelError(f"{method} has no option {strange[0]!r}; it takes {', '.join(known) or 'none'}.")
     head, names = head_for(model, structures, seed)
-    base_hash = weights_hash(model.backbone)
+    base_hash = "" if head.weight.is_meta else weights_hash(model.backbone)
     before = [weight.requires_grad for weight in model.parameters()]
     model.requires_grad_(False)
     try:

@@ -71,10 +71,12 @@ def cnn_adapter(model: Segmenter, form: Literal["parallel", "series"] = "paralle
     """An adapter at each 3x3x3 convolution of a U-Net's encoder.
 
     begin: of alpha. "random" is FSEFT's code, whose numbers were had with it: the network is broken before the first step, and
-    its norms, frozen, do not mend it. "zero" begins as the base model. norms: train the encoder's norms too, as the original does.
+    its norms, frozen, do not mend it. "zero" begins as the base model. norms: train the encoder's norms too, as the original
+    does.
     """
     if form not in ("parallel", "series") or begin not in ("zero", "random"):
-        raise ModelError(f"There is no adapter of form {form!r} that begins {begin!r}; choose parallel or series, zero or random.")
+        raise ModelError(f"There is no adapter of form {form!r} that begins {begin!r}; choose parallel or series, and zero or "
+                         "random.")
     kind = Parallel if form == "parallel" else Series
     for name, conv in convolutions(model):
         replace(model, name, kind(conv, begin))

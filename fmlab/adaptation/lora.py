@@ -53,7 +53,7 @@ class SeparateLoRA(Update):
 
 
 class LoRAConv3d(Update):
-    """y = K0 * x + scale B * (A * x): A has the base kernel's size, stride, padding and dilation and r channels out, B is 1x1x1."""
+    """y = K0 * x + scale B * (A * x): A like the base kernel (size, stride, padding, dilation) with r outputs, B 1x1x1."""
 
     def __init__(self, base: nn.Conv3d, rank: int, scale: float = 1.0):
         super().__init__(base)

@@ -1,8 +1,8 @@
 """What an adapter trains, which of it can never learn, how far it went from the base model, and what it costs.
 
-A parameter is dead where its gradient is exactly zero in theory, whatever the data: a key's bias under the softmax, a convolution's
-bias before a norm, a row of a position table that no pair of voxels in so small a window reaches. The census finds them by trying:
-gradients in float64, at random points near the start (at the start itself B = 0 makes A look dead), on random input.
+A parameter is dead where its gradient is exactly zero in theory, whatever the data: a key's bias under the softmax, a bias of
+a convolution before a norm, a row of a position table that no pair of voxels in so small a window reaches. The census finds them
+by trying: gradients in float64, at random points near the start (at the start itself B = 0 makes A look dead), on random input.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ NEAR = 0.05  # standard deviation of what is added to the weights before the cen
 
 @dataclass(frozen=True)
 class Report:
-    """groups: kind of tensor -> how many numbers of it are trained. total: all numbers of the model. dead: kind -> how many of the
+    """What an adapter is, in numbers; printed, it is the table that a lesson shows.
+
+    groups: kind of tensor -> how many numbers of it are trained. total: all numbers of the model. dead: kind -> how many of the
     trained ones are dead on a cube of ``side`` voxels. ranks: layer -> effective rank of its update. away: largest difference of
-    the logits to the base model's, over their standard deviation; None where the head is new. bytes_*: of the trained weights
-    with gradients and Adam's moments, and of the activations kept for the backward pass of one cube.
+    the logits to the base model's (under a new head: as that began), over their standard deviation. bytes_*: of the trained
+    weights with gradients and Adam's moments, and of the activations kept for the backward pass of one cube.
     """
 
     method: str
@@ -57,11 +59,12 @@ class Report:
         lines.append(f"dead: {dead:,} ({dead / max(self.count, 1):.0%}), tried on a cube of {self.side} voxels")
         if self.ranks:
             ranks = list(self.ranks.values())
-            lines.append(f"effective rank of the updates: {min(ranks):.1f} to {max(ranks):.1f}, mean {sum(ranks) / len(ranks):.1f}")
+            mean = sum(ranks) / len(ranks)
+            lines.append(f"effective rank of the updates: {min(ranks):.1f} to {max(ranks):.1f}, mean {mean:.1f}")
         lines.append("begins as the base model: the logits are the same" if self.away == 0 else
                      f"logits differ from the base model's by up to {self.away:.2g} of their standard deviation")
-        lines.append(f"memory: {_mb(self.bytes_training)} for weights in training, {_mb(self.bytes_activations)} of activations a "
-                     f"cube of {self.side}")
+        lines.append(f"memory: {_mb(self.bytes_training)} for weights in training, {_mb(self.bytes_activations)} of activations "
+                     f"for a cube of {self.side}")
         return "\n".join(lines)
 
 

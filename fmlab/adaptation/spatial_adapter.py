@@ -24,7 +24,8 @@ class SpatialAdapter(Added):
 
     def __init__(self, channels: int, kernel: int = 3):
         super().__init__()
-        self.W1, self.W2 = kaiming(channels, channels, *[kernel] * 3), nn.Parameter(torch.zeros(channels, channels, *[kernel] * 3))
+        shape = channels, channels, kernel, kernel, kernel
+        self.W1, self.W2 = kaiming(*shape), nn.Parameter(torch.zeros(shape))
 
     def forward(self, z: Tensor) -> Tensor:
         if not self.on:
