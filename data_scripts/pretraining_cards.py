@@ -27,13 +27,14 @@ WHAT = {
     "dodnet": "A small DoDNet: four hospitals are four tasks, told by a one-hot code.",
     "uniseg": "A small UniSeg: four hospitals are four tasks, told by a learned prompt.",
     "hermes": "A small Hermes: each structure is a token that may be asked for.",
+    "fseft": "A small Swin UNETR with one sigmoid a structure: the base model of the lessons on few-shot fine-tuning.",
     "mae": "A small 3-D U-Net that was trained to fill in hidden blocks (masked autoencoder).",
     "genesis": "A small 3-D U-Net that was trained to undo four corruptions (Models Genesis).",
     "swin_ssl": "A small encoder that was trained as Swin UNETR's is: rotation, contrast, repair.",
 }
 CONVENTION = """\
 A missed structure, and one found where there is none, count as Dice 0 (see fmlab.metrics). One budget for all methods (UniSeg
-alone took more steps), of a laptop's size: these figures say how they compare, not how good such methods can be."""
+and the Swin UNETR took more steps), of a laptop's size: these figures say how they compare, not how good such methods can be."""
 PROMPTS = """\
 Mean Dice on unseen bodies of a hospital (row) when its scans are asked with one hospital's prompt (column), over what both
 annotate; on the diagonal the prompt that the hospital was trained with."""

@@ -9,8 +9,9 @@ interval, verdict. ``shown``: tables for ``fmlab claims`` and a forest plot for 
 
 from __future__ import annotations
 
+from fmlab.hardware import hardware
 from fmlab.lessons.claims.declared import Claim, Quote, declared, find
-from fmlab.lessons.claims.ledger import SHIPPED, Run, hardware, own_folder, record, runs
+from fmlab.lessons.claims.ledger import SHIPPED, Run, own_folder, record, runs
 from fmlab.lessons.claims.shown import details, forest, forest_alt, overview
 from fmlab.lessons.claims.verdicts import Verdict, judge, verdict
 

@@ -20,9 +20,10 @@ from filelock import FileLock, Timeout
 
 import fmlab
 from fmlab.errors import ClaimError
+from fmlab.hardware import hardware
 from fmlab.lessons.claims.declared import find
 from fmlab.lessons.files import write_bytes
-from fmlab.settings import data_folder, device, profile
+from fmlab.settings import data_folder, profile
 
 SHIPPED = Path(__file__).resolve().parents[1] / "ledger"
 Source = Literal["shipped", "own", "all"]
@@ -89,16 +90,6 @@ class Run:
     def line(self) -> str:
         """The run as one line of JSON."""
         return json.dumps(asdict(self), sort_keys=True, allow_nan=False)
-
-
-def hardware() -> str:
-    """What computes here: the GPU if ``settings.device()`` is one, the CPU's model, and how many threads torch uses."""
-    import torch
-
-    chosen = device()
-    gpu = {"cuda": lambda: f"{torch.cuda.get_device_name(chosen)}, ", "mps": lambda: "Apple GPU, "}.get(chosen.type, lambda: "")()
-    threads = torch.get_num_threads()
-    return f"{gpu}{_cpu()}, {threads} thread{'s' * (threads != 1)}"
 
 
 def own_folder() -> Path:
@@ -187,22 +178,6 @@ def _utc(date: str, claim: str) -> str:
     if moment is None or moment.tzinfo is None:
         raise ClaimError(f"A run of {claim} has the date {date!r}; give it as 2026-11-24T10:00:00+00:00, with the offset to UTC.")
     return moment.astimezone(UTC).isoformat(timespec="seconds")
-
-
-def _cpu() -> str:
-    """The CPU's model in words; each system tells it elsewhere, and ``platform.processor()`` is often empty or just "x86_64"."""
-    import platform
-
-    try:
-        if platform.system() == "Linux":
-            told = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-            names = [line.split(":", 1)[1].strip() for line in told if line.lower().startswith("model name")]
-        else:
-            command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-            names = [_output(command)] if platform.system() == "Darwin" else []
-    except OSError:
-        names = []
-    return next(filter(None, names), "") or platform.processor() or platform.machine()
 
 
 def _commit() -> str:
