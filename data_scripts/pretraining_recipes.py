@@ -1,4 +1,4 @@
-"""How the course's pre-trained models are trained: seven methods on one set of bodies, with one budget (``pretraining.nano``)."""
+"""How the course's pre-trained models are trained: all on one set of bodies, most with one budget (``pretraining.nano``)."""
 
 from __future__ import annotations
 
