@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from fmlab.adaptation.sites import NORMS
+
 
 class Added(nn.Module):
     """A layer of the base model (``base``, never trained) with an addition. on: False gives the base layer alone; with no layer
@@ -53,6 +55,31 @@ def turned_off(model: nn.Module) -> Iterator[None]:
     finally:
         for module, state in zip(modules, states):
             module.on = state
+
+
+@contextmanager
+def unchanged_on_failure(model: nn.Module) -> Iterator[None]:
+    """Within it, modules, attributes and what is trained may change; where something is raised they are put back."""
+    children = [(module, dict(module._modules)) for module in model.modules()]
+    needed = [(weight, weight.requires_grad) for weight in model.parameters()]
+    attributes = dict(vars(model))
+    try:
+        yield
+    except BaseException:
+        vars(model).clear()
+        vars(model).update(attributes)
+        for module, before in children:
+            module._modules.clear()
+            module._modules.update(before)
+        for weight, was in needed:
+            weight.requires_grad_(was)
+        raise
+
+
+def statistics(model: nn.Module) -> dict[str, Tensor]:
+    """Name -> tensor of what the norms count along: frozen or not, it moves in training mode."""
+    return {f"{name}.{part}": tensor for name, norm in model.named_modules() if isinstance(norm, NORMS)
+            for part, tensor in norm.named_buffers(recurse=False)}
 
 
 def kaiming(*shape: int) -> nn.Parameter:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fmlab.adaptation import (
@@ -23,15 +19,16 @@ from fmlab.adaptation import (
     arena,
     cnn_adapter,
     compacter,
+    files,
     lite_residual,
     lora,
     selective,
     sora,
     spatial_adapter,
 )
-from fmlab.adaptation.added import Update, added, turned_off
+from fmlab.adaptation.added import Update, added, statistics, turned_off, unchanged_on_failure
 from fmlab.adaptation.arena import Gated
-from fmlab.adaptation.heads import head_for
+from fmlab.adaptation.heads import head_for, recipe_for
 from fmlab.adaptation.report import Report, report
 from fmlab.backbones.caching import weights_hash
 from fmlab.backbones.segmenter import Segmenter
@@ -76,10 +73,10 @@ class Adapter:
     """What ``attach`` did to a model, and what can be done with it. The model itself is ``adapter.model``, changed in place."""
 
     def __init__(self, model: Segmenter, method: str, options: dict[str, Any], decoder: bool, base_hash: str,
-                 structures: tuple[str, ...] | None, start: dict[str, Tensor]):
+                 structures: tuple[str, ...] | None, asked: tuple[str, ...] | int | None, seed: int, start: dict[str, Tensor]):
         self.model, self.method, self.options, self.decoder = model, method, options, decoder
-        self.base_hash, self.structures, self._start = base_hash, structures, start
-        self.is_merged = False
+        self.base_hash, self.structures, self.asked, self.seed, self._start = base_hash, structures, asked, seed, start
+        self.is_merged = self.is_away = False
 
     @property
     def trainable(self) -> dict[str, nn.Parameter]:
@@ -103,19 +100,22 @@ class Adapter:
 
     @contextmanager
     def without(self) -> Iterator[Segmenter]:
-        """Within it, the model is the base model, but for a new head, which is as it began."""
-        now = {name: weight.detach().clone() for name, weight in self.trainable.items() if name in self._start}
-        self._write(self._start)
+        """Within it, the model is the base model, but for a new head, which is as it began. ModelError after a merge."""
+        self._unmerged("taken away")
+        now = {name: value.clone() for name, value in self.model.state_dict().items() if name in self._start}
+        was_away, self.is_away = self.is_away, True
         try:
+            self._write(self._start)
             with turned_off(self.model):
                 yield self.model
         finally:
             self._write(now)
+            self.is_away = was_away
 
     def _write(self, values: dict[str, Tensor]) -> None:
-        with torch.no_grad():
-            for name, value in values.items():
-                self.model.get_parameter(name).copy_(value)
+        state = self.model.state_dict()
+        for name, value in values.items():
+            state[name].copy_(value)
 
     def merge(self) -> Segmenter:
         """The model with every addition folded into the layer it stands beside: the same function at the base model's cost.
@@ -125,6 +125,7 @@ class Adapter:
         model can be saved.
         """
         self._unmerged("merged again")
+        self._there("merged")
         for name, module in added(self.model):
             if not isinstance(module, Update):
                 raise ModelError(f"{self.method} cannot be merged, as {type(module).__name__} at {name} is no change of a "
@@ -138,36 +139,35 @@ class Adapter:
     def save(self, path: str | Path) -> Path:
         """Write what was trained, a few kB, with the method and the base model's hash, for ``load``. Never over another file.
 
-        Raises ModelError after a merge, and where the file is there already.
+        path: .safetensors is added where it is missing. Raises ModelError after a merge, and where the file is there already.
         """
         self._unmerged("saved")
-        path = Path(path).with_suffix(".safetensors")
-        if path.exists():
-            raise ModelError(f"{path} is there already; choose another name, or delete it.")
+        self._there("saved")
         said = {"method": self.method, "options": self.options, "decoder": self.decoder, "base": self.base_hash,
-                "structures": self.structures or list(self.model.head.modules())[-1].out_channels}
-        tensors = {name: weight.detach().cpu().contiguous() for name, weight in self.saved().items()}
-        draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            save_file(tensors, draft, {"fmlab-adapter": json.dumps(said)})
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+                "structures": self.asked, "seed": self.seed}
+        files.write(path := files.named(path), said, self.saved())
         return path
 
     def saved(self) -> dict[str, Tensor]:
-        """What is trained, the head, and what the method drew and froze, or counted (gates, statistics of norms)."""
-        return {name: value for name, value in self.model.state_dict().items()
-                if name in self.trainable or name.startswith("head.") or _is_new(name, self.model)}
+        """What is or was trained, the head, what the method drew and froze, or counted, and statistics of norms that moved."""
+        state = self.model.state_dict()
+        still = {name for name, value in statistics(self.model).items()
+                 if name in self._start and torch.equal(value, self._start[name].to(value.device))}
+        chosen = (self.trainable.keys() | self._start.keys()) - still
+        return {name: value for name, value in state.items()
+                if name in chosen or name.startswith("head.") or _is_new(name, self.model)}
 
     def _unmerged(self, what: str) -> None:
         if self.is_merged:
             raise ModelError(f"The adapter was merged into its model, so it cannot be {what}; attach a new one, or save the "
                              "model with hub.save.")
 
+    def _there(self, what: str) -> None:
+        if self.is_away:
+            raise ModelError(f"Within without() the model is the base model, so the adapter cannot be {what}; do it outside.")
+
     def _stop(self) -> None:
-        for name in ("after_step", "penalty"):
+        for name in ("after_step", "penalty", "adapted"):
             self.model.__dict__.pop(name, None)
 
 
@@ -185,75 +185,80 @@ def attach(model: Segmenter, method: str, structures: Sequence[str] | int | None
     Raises ModelError for a method, option or structure that there is not, for a method that the backbone has no place for, and
     for a model that was adapted before; the model is unchanged then.
     """
-    if not (isinstance(model, Segmenter) and hasattr(model.backbone, "parts")):
-        raise ModelError(f"An adapter is attached to a Segmenter, and this is a {type(model).__name__}; put a head on a "
-                         "backbone.")
+    _check_base(model)
     if method not in METHODS:
         raise ModelError(f"No method is called {method!r}; choose one of {', '.join(METHODS)}.")
-    if hasattr(model, "adapted") or any(True for _ in added(model)):
-        raise ModelError("The model has an adapter already; merge it first, or load the base model again.")
     put = METHODS[method].put
     known = list(inspect.signature(put).parameters)[1:]
     if strange := sorted(set(options) - set(known)):
         raise ModelError(f"{method} has no option {strange[0]!r}; it takes {', '.join(known) or 'none'}.")
     head, names = head_for(model, structures, seed)
     base_hash = "" if head.weight.is_meta else weights_hash(model.backbone)
-    before = [weight.requires_grad for weight in model.parameters()]
-    model.requires_grad_(False)
-    try:
+    full_options = {name: value.default for name, value in list(inspect.signature(put).parameters.items())[1:]} | options
+    asked = None if structures is None else names or head.out_channels
+    with unchanged_on_failure(model):
+        model.requires_grad_(False)
         with seeded(seed):
             put(model, **options)
-    except ModelError:
-        for weight, was in zip(model.parameters(), before, strict=True):
-            weight.requires_grad_(was)
-        raise
-    _set_head(model, head)
-    if decoder:
-        selective.tune_decoder(model)
-    model.to(head.weight.device)
-    model.structures = names
-    full_options = {name: value.default for name, value in list(inspect.signature(put).parameters.items())[1:]} | options
-    model.adapted = method
-    if (steps := METHODS[method].steps) is not None:
-        model.after_step = partial(steps.after_step, model, **_taken(steps.after_step, full_options))
-        model.penalty = partial(steps.penalty, model, **_taken(steps.penalty, full_options))
-    start = {name: weight.detach().clone() for name, weight in model.named_parameters()
-             if weight.requires_grad and not _is_new(name, model)}
-    return Adapter(model, method, full_options, decoder, base_hash, names, start)
+        _set_head(model, head, asked)
+        if decoder:
+            selective.tune_decoder(model)
+        for _, module in added(model):  # in evaluation, a method's dropout and norms are to know it
+            module.train((model if module.base is None else module.base).training)
+        model.to(head.weight.device)
+        model.adapted = method
+        if (steps := METHODS[method].steps) is not None:
+            model.after_step = partial(steps.after_step, model, **_taken(steps.after_step, full_options))
+            model.penalty = partial(steps.penalty, model, **_taken(steps.penalty, full_options))
+        start = {name: tensor.detach().clone() for name, tensor in [*model.named_parameters(), *statistics(model).items()]
+                 if (tensor.requires_grad or not isinstance(tensor, nn.Parameter)) and not _is_new(name, model)}
+    return Adapter(model, method, full_options, decoder, base_hash, names, asked, seed, start)
 
 
 def load(model: Segmenter, path: str | Path) -> Adapter:
     """Put a saved adapter into the base model that it was trained on, in place.
 
-    Raises ModelError, with the model unchanged, for a file that is no adapter, and for a base model with other weights.
+    Raises ModelError, with the model unchanged, for a file that is no adapter, or is not whole, and for a base model with other
+    weights.
     """
-    said, tensors = _read(Path(path))
+    said, tensors = files.read(path := files.named(path))
+    _check_base(model)
     if said["base"] != (found := weights_hash(model.backbone)):
         raise ModelError(f"{path} was trained on a base model with the hash {said['base']}, and this one has {found}; load the "
                          "weights that it was trained on.")
-    adapter = attach(model, said["method"], said["structures"], said["decoder"], **said["options"])
-    for name, module in added(model):
-        if isinstance(module, Gated):  # pruned layers are smaller than attach makes them
-            module.keep(torch.arange(len(tensors[f"{name}.v"])))
-    state = model.state_dict()
+    with unchanged_on_failure(model):
+        adapter = attach(model, said["method"], said["structures"], said["decoder"], said["seed"], **said["options"])
+        for name, module in added(model):
+            if isinstance(module, Gated) and f"{name}.v" in tensors:  # pruned layers are smaller than attach makes them
+                module.keep(torch.arange(min(len(tensors[f"{name}.v"]), len(module.v)), device=module.v.device))
+        state = model.state_dict()
+        wrong = [name for name in tensors if name not in state or tensors[name].shape != state[name].shape]
+        if wrong := wrong + [name for name in adapter.saved() if name not in tensors]:
+            raise ModelError(f"{path} does not fit {type(model.backbone).__name__} with its head, as at {wrong[0]!r}; give the "
+                             "model that it was trained on, or save the adapter again.")
+    adapter._start |= {name: state[name].clone() for name in tensors if name not in adapter._start and not _is_new(name, model)}
     for name, value in tensors.items():
         state[name].copy_(value)
     return adapter
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What an adapter's file says about itself, and its tensors."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            said = json.loads((file.metadata() or {})["fmlab-adapter"])
-            return said, {name: file.get_tensor(name) for name in file.keys()}
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise ModelError(f"{path} is no adapter that was saved by fmlab, or is damaged: {error}; give a file that "
-                         "adapter.save wrote.") from error
+def _check_base(model: nn.Module) -> None:
+    """ModelError for what no adapter can be attached to."""
+    if not (isinstance(model, Segmenter) and hasattr(model.backbone, "parts")):
+        raise ModelError(f"An adapter is attached to a Segmenter, and this is a {type(model).__name__}; put a head on a "
+                         "backbone.")
+    if hasattr(model, "adapted") or any(True for _ in added(model)):
+        raise ModelError("The model has an adapter already; merge it first, or load the base model again.")
 
 
-def _set_head(model: Segmenter, head: nn.Conv3d) -> None:
-    """The head in its place, behind a spatial adapter where there is one."""
+def _set_head(model: Segmenter, head: nn.Conv3d, asked: tuple[str, ...] | int | None) -> None:
+    """The head in its place, behind a spatial adapter where there is one, and what the model says about it."""
+    if asked is not None:
+        if hasattr(model, "recipe"):
+            model.recipe = recipe_for(model, asked)
+        vars(model).pop("structures", None)
+        if not isinstance(asked, int):
+            model.structures = asked
     if isinstance(model.head, nn.Sequential):
         model.head[-1] = head
     else:

@@ -45,8 +45,9 @@ def head_for(model: Segmenter, structures: Sequence[str] | int | None, seed: int
     return head, names
 
 
-def recipe_for(model: Segmenter, names: Sequence[str] | None, count: int) -> dict[str, Any]:
+def recipe_for(model: Segmenter, asked: Sequence[str] | int) -> dict[str, Any]:
     """The model's recipe with its new head, so that ``hub.save`` writes what ``hub.load`` can build."""
     config = model.recipe["config"]
-    told = {"structures": names or count} if "structures" in config or hasattr(model, "structures") else {"classes": count}
+    by_name = "structures" in config or hasattr(model, "structures")
+    told = {"structures": asked} if by_name else {"classes": asked if isinstance(asked, int) else len(asked)}
     return {**model.recipe, "config": {**config, **told}}

@@ -74,8 +74,8 @@ def report(adapter: Adapter, side: int | None = None) -> Report:
     side = 2 * model.backbone.stride if side is None else side
     weight = next(model.parameters())
     x = torch.rand(1, model.backbone.in_channels, side, side, side, generator=torch.Generator().manual_seed(0))
-    x = x.to(weight.device)
-    training = model.training
+    x = x.to(weight)
+    training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         with torch.no_grad():
@@ -85,7 +85,8 @@ def report(adapter: Adapter, side: int | None = None) -> Report:
         away = float((now - before).abs().max() / before.std().clamp(min=1e-12))
         kept = activation_bytes(model, x)
     finally:
-        model.train(training)
+        for module in training:
+            module.training = True
     groups = Counter()
     for name, value in adapter.trainable.items():
         groups[kind(name)] += value.numel()
@@ -113,9 +114,10 @@ def census(model: nn.Module, x: Tensor, cubes: int = 3) -> dict[str, int]:
         with torch.no_grad():
             for weight, value in zip(weights.values(), start):
                 weight.copy_(value + NEAR * torch.randn(value.shape, generator=random, dtype=torch.float64).to(value))
-        logits = trial(torch.rand(x.shape, generator=random, dtype=torch.float64).to(x.device))
-        target = torch.randn(logits.shape, generator=random, dtype=torch.float64).to(x.device)
-        gradients = torch.autograd.grad((logits * target).sum(), list(weights.values()), allow_unused=True)
+        with torch.enable_grad():
+            logits = trial(torch.rand(x.shape, generator=random, dtype=torch.float64).to(x.device))
+            target = torch.randn(logits.shape, generator=random, dtype=torch.float64).to(x.device)
+            gradients = torch.autograd.grad((logits * target).sum(), list(weights.values()), allow_unused=True)
         for name, gradient in zip(weights, gradients):
             if gradient is not None:
                 largest[name] = torch.maximum(largest[name], gradient.abs())
@@ -151,7 +153,7 @@ def activation_bytes(model: nn.Module, x: Tensor) -> int:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         logits = model(x)  # held until all is counted, so that no address is used twice
     del logits
     return sum(kept.values())

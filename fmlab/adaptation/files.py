@@ -1,0 +1,52 @@
+"""An adapter as a file: what was trained, with what is needed to put it into its base model again."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fmlab.errors import ModelError
+
+KEY = "fmlab-adapter"
+SAID = {"method": str, "options": dict, "decoder": bool, "base": str, "structures": (list, int, type(None)), "seed": int}
+
+
+def named(path: str | Path) -> Path:
+    """The path, ending in .safetensors; "rate0.5" becomes "rate0.5.safetensors"."""
+    path = Path(path)
+    return path if path.suffix == ".safetensors" else path.with_name(f"{path.name}.safetensors")
+
+
+def write(path: Path, said: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Tensors, and SAID about them, by atomic rename. ModelError where the file is there already."""
+    if path.exists():
+        raise ModelError(f"{path} is there already; choose another name, or delete it.")
+    plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}  # a shared one is refused
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        save_file(plain, draft, {KEY: json.dumps(said, default=float)})
+        draft.chmod(0o644)  # safetensors makes files that only their owner can read
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What an adapter's file says about itself, and its tensors. ModelError for a file that ``write`` did not make so."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            said = json.loads((file.metadata() or {})[KEY])
+            if wrong := [name for name, kind in SAID.items() if not isinstance(said[name], kind)]:
+                raise ValueError(f"its {wrong[0]} cannot be {said[wrong[0]]!r}")
+            return said, {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} is no adapter that was saved by fmlab, or is damaged ({error}); give a file that "
+                         "adapter.save wrote.") from error
