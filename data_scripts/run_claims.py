@@ -19,7 +19,8 @@ from fmlab.lessons import claims
 from fmlab.settings import data_folder
 
 EXPERIMENTS = {claim: f"fmlab.lessons.experiments.{claim.lower()}" for claim in
-               ("C02", "C03", "C04", "C05", "C06", "C07", "C08", "C09", "C10", "C11", "C12", "C19", "C20")}
+               ("C02", "C03", "C04", "C05", "C06", "C07", "C08", "C09", "C10", "C11", "C12", "C13", "C14", "C15", "C16", "C17",
+                "C19", "C20")}
 
 
 def main(arguments: list[str] | None = None) -> int:
