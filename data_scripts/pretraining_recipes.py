@@ -20,7 +20,7 @@ def trained(name: str, plan: Plan) -> Path:
     model, log = nano.trained(name, plan.seed, folder, steps, plan.precision)
     curve(log).savefig(folder / "curve.png", dpi=120)
     labels = "partially labelled" if name in nano.SUPERVISED else "no labels read"
-    notes = {**plan.notes(name, steps, log),
+    notes = {**plan.notes(name, steps, log), "precision": nano.METHODS[name].precision or plan.precision,
              "data": f"{sum(nano.COUNTS.values())} phantoms of the hospitals A to D, {labels}, {nano.SPACING:g} mm"}
     return hub.save(model, plan.weights(name), **notes)
 

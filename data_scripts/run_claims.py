@@ -47,7 +47,8 @@ def training(claim: str, experiment: ModuleType) -> dict[str, object]:
     if "folder" not in signature(experiment.run).parameters:
         return {}
     folder = getattr(experiment, "FOLDER", claim.lower())  # C11 and C12 share some trainings
-    return {"setting": experiment.Setting(precision=fast_precision()), "folder": data_folder() / "trainings" / folder}
+    precision = getattr(experiment, "PRECISION", None) or fast_precision()
+    return {"setting": experiment.Setting(precision=precision), "folder": data_folder() / "trainings" / folder}
 
 
 if __name__ == "__main__":

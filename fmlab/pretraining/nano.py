@@ -1,5 +1,5 @@
-"""The course's own small pre-trained models: seven methods, the same bodies, cubes of one size, and (UniSeg apart) one budget; and
-with more steps "fseft", the base model of ``fmlab.adaptation``.
+"""The course's own small pre-trained models: seven methods, the same bodies, cubes of one size and (UniSeg apart) one budget.
+With more steps there is "fseft" beside them, the base model of ``fmlab.adaptation``.
 
 160 people of four hospitals, each of which annotates some of 16 structures by its own rules; the self-supervised methods see the
 same scans without a label.
@@ -55,7 +55,8 @@ class Method:
 
     With 1e-2 U-Nets with a plain head learn faster, and dynamic heads die: their ReLUs give 0 for good. UniSeg's softmax says
     "background" for longer than the others' sigmoids say "nothing", so it gets more steps than the budget has; "fseft" gets more,
-    as it is there to be adapted, not compared.
+    as it is there to be adapted, not compared, and float32: on a CPU, bf16 now and then gives NaN for the gradient of a
+    convolution over 2 x 2 x 2 voxels.
     """
 
     config: Mapping[str, Any]
@@ -63,6 +64,7 @@ class Method:
     objective: Callable[[nn.Module, dict], Tensor]
     lr: float = 3e-3
     steps: int = STEPS
+    precision: str | None = None  # None: as the caller says
 
 
 def patches(cohort: Cohort) -> Patches:
@@ -86,7 +88,7 @@ METHODS: dict[str, Method] = {
     "uniseg": Method({"size": "nano", "tasks": len(HOSPITALS), "classes": 1 + MOST, "patch": (SIDE,) * 3}, questions,
                      uniseg_objective, 1e-2, 2000),
     "hermes": Method({"size": "nano", "tasks": sum(map(len, ASKED.values())), "modalities": 1}, questions, hermes_objective),
-    "fseft": Method({"size": "nano"}, patches, universal.masked, steps=3000),
+    "fseft": Method({"size": "nano"}, patches, universal.masked, steps=3000, precision="float32"),
     "mae": Method({}, unlabelled, mae.loss),
     "genesis": Method({}, unlabelled, genesis.loss),
     "swin_ssl": Method({}, unlabelled, swin_ssl.loss),
@@ -112,7 +114,7 @@ def trained(name: str, seed: int, folder: Path, steps: int | None = None, precis
     with seeded(seed):
         model = hub.build(name, **method.config)
     data = method.data(bodies() if cohort is None else cohort)
-    settings = budget(steps or method.steps, seed, precision, method.lr)
+    settings = budget(steps or method.steps, seed, method.precision or precision, method.lr)
     log = train(model, method.objective, data, settings, folder, progress=progress).log
     return model.eval(), log
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from importlib import import_module
 
 import numpy as np
 import pytest
 import torch
+from fake_phantoms import boxed
 
 from data_scripts import run_claims
 from fmlab import hub, inference
+from fmlab.adaptation import fewshot
 from fmlab.incontext import nano
 from fmlab.interactive import nano as interactive_nano
 from fmlab.interactive.predictor import SamPredictor
 from fmlab.interactive.prompts import Prompts
 from fmlab.interactive.sam import Sam
 from fmlab.lessons import claims
-from fmlab.lessons.experiments import c04, c05, c06, c07, c08, c11, c12, c20, transfer_curves
+from fmlab.lessons.experiments import c04, c05, c06, c07, c08, c11, c12, c13, c14, c15, c16, c17, c20, few_shots, transfer_curves
 from fmlab.vocabulary import ID
 from fmlab.volume import Volume
 
@@ -346,3 +349,53 @@ def test_every_experiment_can_be_run_by_the_script(claim, monkeypatch, tmp_path)
     lines = (tmp_path / f"{claim}.jsonl").read_text().splitlines()
     assert [f"--seeds {seed}" in line for seed, line in zip((4, 5), lines)] == [True, True]
     assert (given["folder"] is not None) == (given["setting"] is not None) == (claim == "C05")
+
+
+# ---- C13 to C17: few shots
+
+@pytest.fixture
+def tiny_few_shots(monkeypatch):
+    """Untrained weights, people made of boxes, and one step."""
+    base = hub.build("fseft")
+    monkeypatch.setattr(fewshot, "base", lambda label: deepcopy(base))
+    monkeypatch.setattr(fewshot, "people", lambda protocol: tuple(
+        boxed(protocol.structures, count, protocol.centre, first) for count, first in ((5, 0), (2, 50))))
+    return few_shots.Setting(steps=1, cubes=2)
+
+
+@pytest.mark.parametrize("experiment, arms, centres", [
+    (c13, c13.METHODS, {"E", "F"}), (c15, c15.METHODS, {"F"}), (c17, c17.ARMS, {"F"})])
+def test_few_shot_experiments_run_and_go_on(experiment, arms, centres, tiny_few_shots, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "SHOTS", (1,))
+    run = experiment.run(2, tiny_few_shots, tmp_path, progress=False)
+    assert run.claim == experiment.__name__[-3:].upper() and set(run.details["mean"]) == set(arms)
+    assert {person.split("-")[1] for person in run.values} == centres
+    monkeypatch.setattr(fewshot, "one", None)  # every task has its result already
+    assert experiment.run(2, tiny_few_shots, tmp_path, progress=False).values == run.values
+
+
+def test_c14_is_against_what_is_printed():
+    exact = {outputs: {method: printed[k] for method, printed in c14.PRINTED.items()} for k, outputs in enumerate((1, 10))}
+    assert set(c14.effects(exact).values()) == {c14.TOLERATED}
+    exact[1]["lora"] = 69_169
+    assert c14.effects(exact)["lora, 1 output"] == pytest.approx(0.5 - 100 * 1_069 / 68_100)
+
+
+def test_c15_holds_only_where_both_halves_do():
+    found = {"linear_probe": {"a": 0.1, "b": 0.1}, "spatial_adapter": {"a": 0.2, "b": 0.3}, "decoder": {"a": 0.7, "b": 0.2}}
+    found |= {method: {"a": 0.8, "b": 0.8} for method in c15.ADDITIVE}
+    found |= {method: {"a": 0.7, "b": 0.7} for method in c15.SELECTIVE}
+    assert c15.effects(found) == pytest.approx({"a": 0.1, "b": -0.1})
+
+
+def test_c16_chooses_ranks_on_others_than_it_scores():
+    people = ("a", "b", "c", "d")
+
+    def flat(value):
+        return dict.fromkeys(people, value)
+
+    tasks = {"x": {1: flat(0.9), 2: flat(0.1), 4: flat(0.5), 8: flat(0.1)},
+             "y": {1: flat(0.1), 2: flat(0.9), 4: flat(0.6), 8: flat(0.1)}}
+    assert c16.effects(tasks) == pytest.approx(flat(0.35))  # one rank for all: 4, as 0.55 is above 0.5
+    lucky = {"x": {rank: {"a": 1.0, "b": 0.0, "c": 1.0, "d": 0.0} if rank == 8 else flat(0.5) for rank in c16.RANKS}}
+    assert c16.effects(lucky) == pytest.approx(flat(0.0))  # of one task, its own rank is that for all

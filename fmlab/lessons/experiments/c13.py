@@ -11,6 +11,7 @@ from fmlab.lessons import claims
 from fmlab.lessons.experiments import few_shots
 from fmlab.lessons.experiments.few_shots import FOLDER as FOLDER
 from fmlab.lessons.experiments.few_shots import KNOWN, Dices, Setting
+from fmlab.lessons.experiments.few_shots import PRECISION as PRECISION
 
 METHODS = ("linear_probe", "spatial_adapter", "affine", "lora", "full")
 CENTRES, SHOTS = ("E", "F"), (1, 5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 
 from fmlab import hub
@@ -24,8 +25,14 @@ def counts(outputs: int) -> dict[str, int]:
 def run(seed: int = 0, command: str = "") -> claims.Run:
     """The count, as a run for the ledger; the seed changes nothing."""
     found = {outputs: counts(outputs) for outputs in (1, 10)}
-    off = {f"{method}, {outputs} output{'s' * (outputs > 1)}": 100 * abs(found[outputs][method] - printed[k]) / printed[k]
-           for method, printed in PRINTED.items() for k, outputs in enumerate((1, 10))}
     details = {"counts": {str(outputs): count for outputs, count in found.items()}}
-    return claims.Run.now("C14", seed, {case: TOLERATED - percent for case, percent in off.items()}, command=command,
-                          details=details)
+    return claims.Run.now("C14", seed, effects(found), command=command, details=details)
+
+
+def effects(found: Mapping[int, Mapping[str, int]]) -> dict[str, float]:
+    """Method and outputs -> what is tolerated less the difference to what is printed, in percent of it; found: of 1 and of 10."""
+    def off(ours: int, printed: float) -> float:
+        return 100 * abs(ours - printed) / printed
+
+    return {f"{method}, {outputs} output{'s' * (outputs > 1)}": TOLERATED - off(found[outputs][method], printed[k])
+            for method, printed in PRINTED.items() for k, outputs in enumerate((1, 10))}

@@ -10,6 +10,7 @@ from pathlib import Path
 from fmlab.lessons import claims
 from fmlab.lessons.experiments import few_shots
 from fmlab.lessons.experiments.few_shots import FOLDER as FOLDER
+from fmlab.lessons.experiments.few_shots import PRECISION as PRECISION
 from fmlab.lessons.experiments.few_shots import Dices, Setting
 from fmlab.pretraining.nano import NOVEL
 

@@ -13,6 +13,7 @@ import numpy as np
 from fmlab.lessons import claims
 from fmlab.lessons.experiments import few_shots
 from fmlab.lessons.experiments.few_shots import FOLDER as FOLDER
+from fmlab.lessons.experiments.few_shots import PRECISION as PRECISION
 from fmlab.lessons.experiments.few_shots import TASKS, Dices, Setting
 
 RANKS = (1, 2, 4, 8)

@@ -13,6 +13,7 @@ from fmlab.adaptation.fewshot import Method
 from fmlab.lessons import claims
 from fmlab.lessons.experiments import few_shots
 from fmlab.lessons.experiments.few_shots import FOLDER as FOLDER
+from fmlab.lessons.experiments.few_shots import PRECISION as PRECISION
 from fmlab.lessons.experiments.few_shots import TASKS, Dices, Setting
 
 ARMS: dict[str, tuple[str, dict]] = {

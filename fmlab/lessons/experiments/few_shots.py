@@ -24,6 +24,7 @@ from fmlab.pretraining.nano import NOVEL
 KNOWN = ("liver", "spleen", "kidney_left", "stomach", "aorta")
 """Structures that the base model was trained on; those of ``NOVEL`` it never saw drawn."""
 FOLDER = "few_shots"  # of the results, which the claims share
+PRECISION = "float32"  # bf16 gives NaN now and then on a CPU; see ``pretraining.nano``
 Dices = dict[str, float]  # person -> mean Dice
 
 
