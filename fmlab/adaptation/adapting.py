@@ -14,6 +14,7 @@ from fmlab.adaptation.shots import Shots
 from fmlab.errors import TrainingError
 from fmlab.pretraining.masked import masked_bce_dice, masked_dice
 from fmlab.training import TrainConfig, train
+from fmlab.training.distributed import place
 
 RATES: dict[str, float] = {
     "full": 1e-3, "decoder": 1e-3, "linear_probe": 3e-2, "spatial_adapter": 3e-3, "bitfit": 1e-2, "affine": 1e-2, "lora": 1e-2,
@@ -69,6 +70,8 @@ def adapt(adapter: Adapter, shots: Shots, budget: Budget | None = None, seed: in
     budget = budget or Budget()
     if budget.loss not in ("dice", "bce_dice"):
         raise TrainingError(f"There is no loss {budget.loss!r} here; choose dice or bce_dice.")
+    with place(None) as here:
+        adapter.model.to(here.device)
     model, black_box = adapter.model, METHODS[adapter.method].black_box and not adapter.decoder
     data, network = (Features(model, shots), Head(model)) if black_box else (shots, model)
     rate = budget.rate * (DECODER_RATE if adapter.decoder else RATES[adapter.method])

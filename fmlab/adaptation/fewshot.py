@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -42,7 +43,7 @@ class Protocol:
     """structures: what is to be segmented. base: which of the hub's "fseft" weights; it knows all of them, some or none.
 
     centre: the hospital whose scans are labelled and tested. pool: people of whom shots are drawn. tested: people in the test.
-    shots, seeds: k, and draws; a draw of k begins that of k + 1. spacing: mm. side: voxels of a cube. cubes: of each support scan.
+    shots, seeds: k, and draws; a draw of k begins that of k + 1. spacing: mm. side: voxels of a cube. cubes: from each shot.
     """
 
     structures: tuple[str, ...]
@@ -103,11 +104,22 @@ def run(protocol: Protocol, methods: Sequence[Method], folder: str | Path, proce
                 tell(_line(result))
     else:
         for task in missing:
-            result = one(protocol, task)
+            with alone():
+                result = one(protocol, task)
             append(result, folder / f"results-{rank}.jsonl")
             tell(_line(result))
     wanted = {_key(_said(protocol, task)) for task in every}
     return [result for result in read(folder) if _key(result.task) in wanted]
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within it, a process of torchrun trains by itself: its task is nobody else's. LOCAL_RANK stays, as it says which GPU."""
+    mine = {name: os.environ.pop(name) for name in ("RANK", "WORLD_SIZE") if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(mine)
 
 
 def one(protocol: Protocol, task: Task) -> Result:

@@ -29,9 +29,12 @@ class Result:
 
 
 def append(result: Result, path: Path) -> None:
-    """Add a result to a JSONL file, whole or not at all."""
+    """Add a result to a JSONL file, in place of a last line that a killed process left half written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
+    with path.open("ab+") as file:
+        file.seek(0)
+        before = file.read()
+        file.truncate(before.rfind(b"\n") + 1)
         file.write(f"{json.dumps(asdict(result), sort_keys=True)}\n".encode())
         file.flush()
         os.fsync(file.fileno())
@@ -83,7 +86,7 @@ def of(results: Sequence[Result], **settings: object) -> list[Result]:
 
 
 def table(results: Sequence[Result], against: str | None = None) -> str:
-    """Method by number of shots: mean Dice [95% interval], numbers trained, seconds. against: a method; shows differences to it."""
+    """Method by number of shots: mean Dice [95% interval], numbers trained, seconds. against: a method; then differences to it."""
     methods = list(dict.fromkeys(_label(result) for result in results))
     shots = sorted({result.task["shots"] for result in results})
     rows = [["method", *[f"{k} shot{'s' if k > 1 else ''}" for k in shots], "trained", "s"]]

@@ -21,7 +21,7 @@ SHIFT, HOW_OFTEN = 0.1, 0.2  # FSEFT's only augmentation: values shifted by up t
 class Shots(Dataset):
     """Cubes of the support scans, for ``training.train``; an item is always the same cube, but for the shift of its values.
 
-    support: labelled CTs. structures: the K of the head. cubes: from each scan, about two of three near a structure. side: voxels.
+    support: labelled CTs. structures: the K of the head. cubes: of each scan, two of three near a structure. side: voxels.
     shift: augment; black-box methods go without, as their features are kept. An item is as ``Patches`` gives it.
     Raises DataError for an empty support.
     """
