@@ -1,8 +1,9 @@
-"""The seven pre-trained models that ship: file and card, what the supervised ones segment, how the others do their pretext."""
+"""The pre-trained models of one protocol that ship: file and card, what the supervised ones segment, how the others do their pretext."""
 
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
@@ -68,3 +69,14 @@ def test_weights_are_handed_on_whole(arm):
     name, of, parts = SOURCES[arm]
     model = hub.build("universal", structures=nano.NOVEL)
     assert transfer(model, hub.load(name, "nano"), of, arm=parts, fed=COURSE).share == 1
+
+
+def test_readme_quotes_the_card_of_the_base_model():
+    said = (WEIGHTS.parents[2] / "README.md").read_text(encoding="utf-8").split("<!-- fseft: ")[1].split("<!-- fseft: end")[0]
+    card = (WEIGHTS / "fseft-nano.md").read_text(encoding="utf-8")
+    rows = {cells[0].rstrip(" *"): cells[-1] for line in card.splitlines() if line.startswith("| ")
+            for cells in [[cell.strip() for cell in line.strip("|").split("|")]]}
+    for figure in ("0.776", "0.767", "0.784", "4.2 MB"):
+        assert figure in card and figure in said
+    real = re.search(r"real CT (.*) for the liver, (.*) for\s+the aorta and (.*) for the spleen", said).groups()
+    assert real == (rows["liver"], rows["aorta"], rows["spleen"])
