@@ -89,7 +89,7 @@ def test_text_is_compared_with_the_better_of_the_other_codes():
 
 
 def test_c04_runs_from_end_to_end(fresh_cache, tmp_path):
-    run = c04.run(3, c05.Setting(steps=2, bodies=1, held_out=1, spacing=12.0, side=16), tmp_path, progress=False, workers=1)
+    run = c04.run(3, c04.Setting(steps=2, bodies=1, held_out=1, spacing=12.0, side=16), tmp_path, progress=False, workers=1)
     assert run.claim == "C04" and set(run.details["mean"]) == set(c04.TEXTS) and len(run.values) == 4
 
 
