@@ -2,8 +2,8 @@
 
 The nano model is trained from scratch as the shipped one is (``pretraining.nano``; fewer bodies and steps): with one-hot codes,
 with random ones, and with the sentence encoder's embeddings of the structures' names. First weights, patches and order are the
-same but for the layer that reads the codes, whose size follows theirs. Then all structures are scored on unseen bodies. It asks about sentence embeddings; those of
-CLIP, which do not ship, can be put in their place (``text_embeddings``).
+same but for the layer that reads the codes, whose size follows theirs. Then all structures are scored on unseen bodies. It asks
+about sentence embeddings; those of CLIP, which do not ship, can be put in their place (``text_embeddings``).
 """
 
 from __future__ import annotations
