@@ -1,7 +1,7 @@
 """The few-shot protocol as an object: which structures, how many shots, which draws, what budget, which rule, tested on whom.
 
     protocol = Protocol(structures=("liver", "spleen"), centre="F", shots=(1, 5), seeds=(0, 1, 2))
-    results = run(protocol, ("linear_probe", "lora"), folder)
+    results = run(protocol, ("linear_probe", "lora"), folder)                      # or: ..., folder, (my_scans, my_test_scans)
     print(table(results))
 
 A task is one adaptation: a method, k shots, a seed. Tasks are independent, so they can be run by several processes or under
@@ -31,6 +31,7 @@ from fmlab.adaptation.sampling import support
 from fmlab.adaptation.selection import LastStep, Rule, Trial
 from fmlab.adaptation.shots import CUBES, Shots
 from fmlab.cohorts import Cohort
+from fmlab.errors import DataError
 from fmlab.hardware import hardware
 from fmlab.inference import segment
 from fmlab.phantom.visits import any_visit
@@ -71,6 +72,8 @@ class Task:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+People = tuple[Cohort, Cohort]
+"""Of whom shots are drawn, and who is tested."""
 Method = str | tuple[str, Mapping[str, Any]]
 """A method's name, or its name with options; "+decoder" behind the name tunes the decoder too."""
 
@@ -85,30 +88,32 @@ def tasks(protocol: Protocol, methods: Sequence[Method]) -> list[Task]:
     return found
 
 
-def run(protocol: Protocol, methods: Sequence[Method], folder: str | Path, processes: int = 1,
-        tell: Callable[[str], None] = print) -> list[Result]:
+def run(protocol: Protocol, methods: Sequence[Method], folder: str | Path, scans: People | None = None,
+        processes: int = 1, tell: Callable[[str], None] = print) -> list[Result]:
     """Do every task that the folder has no result of, and give the results of all of them.
 
-    processes: at once; under torchrun the tasks are shared out among its processes instead. Results of other settings that lie
+    scans: scans of your own, labelled CTs: of whom shots are drawn, and who is tested; by default phantoms of the
+    protocol's centre. DataError where a patient is in both. processes: at once; under torchrun the tasks are shared out among its processes instead. Results of other settings that lie
     in the folder are left alone.
     """
     folder, every = Path(folder), tasks(protocol, methods)
+    who = checked(scans) if scans else None
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     done = {_key(result.task) for result in read(folder)}
-    missing = [task for task in every if _key(_said(protocol, task)) not in done][rank::world]
+    missing = [task for task in every if _key(_said(protocol, task, who)) not in done][rank::world]
     if processes > 1 and len(missing) > 1:
-        people(protocol)  # made once, by this process, before others look for them
+        _ = who or people(protocol)  # made once, by this process, before others look for them
         with multiprocessing.get_context("spawn").Pool(processes) as pool:
-            for result in pool.imap_unordered(partial(one, protocol), missing):
+            for result in pool.imap_unordered(partial(one, protocol, who=who), missing):
                 append(result, folder / f"results-{rank}.jsonl")
                 tell(_line(result))
     else:
         for task in missing:
             with alone():
-                result = one(protocol, task)
+                result = one(protocol, task, who)
             append(result, folder / f"results-{rank}.jsonl")
             tell(_line(result))
-    wanted = {_key(_said(protocol, task)) for task in every}
+    wanted = {_key(_said(protocol, task, who)) for task in every}
     return [result for result in read(folder) if _key(result.task) in wanted]
 
 
@@ -122,9 +127,9 @@ def alone() -> Iterator[None]:
         os.environ.update(mine)
 
 
-def one(protocol: Protocol, task: Task) -> Result:
+def one(protocol: Protocol, task: Task, who: People | None = None) -> Result:
     """Do one task: attach, train on the support, choose by the rule, and test."""
-    pool, test = people(protocol)
+    pool, test = who or people(protocol)
     aside = int(protocol.rule.needs_case)
     drawn = support(pool.patients, task.shots + aside, task.seed)
     shots = Cohort(f"{task.shots} of {pool.name}", tuple(pool.cases[i] for i in drawn[:task.shots]))
@@ -132,7 +137,7 @@ def one(protocol: Protocol, task: Task) -> Result:
     trial, trained = try_out(protocol, task, shots, held_out, test)
     step = protocol.rule.choose(trial)
     model = trained.back_to(step)
-    return Result(_said(protocol, task), scored(model, protocol, test), trained.adapter.count, trained.seconds, step, hardware())
+    return Result(_said(protocol, task, who), scored(model, protocol, test), trained.adapter.count, trained.seconds, step, hardware())
 
 
 def try_out(protocol: Protocol, task: Task, shots: Cohort, held_out: Cohort | None, test: Cohort) -> tuple[Trial, Any]:
@@ -156,7 +161,7 @@ def base(label: str = "nano") -> nn.Module:
     return hub.load("fseft", label)
 
 
-def people(protocol: Protocol) -> tuple[Cohort, Cohort]:
+def people(protocol: Protocol) -> People:
     """Those who may be drawn as shots, and those who are tested; nobody is both."""
     return (cohorts.phantoms(protocol.pool, protocol.centre, protocol.spacing, POOL_SEED, None, False, any_visit),
             cohorts.phantoms(protocol.tested, protocol.centre, protocol.spacing, TEST_SEED, None, False, any_visit))
@@ -173,14 +178,24 @@ def scored(model: nn.Module, protocol: Protocol, cohort: Cohort) -> dict[str, fl
     return found
 
 
-def zero_shot(protocol: Protocol) -> dict[str, float]:
+def zero_shot(protocol: Protocol, who: People | None = None) -> dict[str, float]:
     """Person -> mean Dice of the base model itself, where it knows all the structures."""
-    return scored(base(protocol.base), protocol, people(protocol)[1])
+    return scored(base(protocol.base), protocol, (who or people(protocol))[1])
 
 
-def _said(protocol: Protocol, task: Task) -> dict:
+def checked(who: People) -> People:
+    """The cohorts; DataError where a patient is in both."""
+    if both := sorted(set(who[0].patients) & set(who[1].patients)):
+        raise DataError(f"{both[0]!r} is among those of whom shots are drawn and among those who are tested; keep {len(both)} of "
+                        "them to one side.")
+    return who
+
+
+def _said(protocol: Protocol, task: Task, who: People | None = None) -> dict:
     """Everything that a result depends on, as JSON has it."""
     settings = asdict(protocol) | {"rule": protocol.rule.name, "structures": list(protocol.structures)}
+    if who:
+        settings |= {"centre": "", "pool": list(who[0].names), "tested": list(who[1].names)}
     return {name: value for name, value in settings.items() if name not in ("shots", "seeds")} | asdict(task)
 
 

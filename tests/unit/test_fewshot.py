@@ -180,6 +180,15 @@ def test_other_settings_are_other_tasks(tiny, tmp_path):
     assert len(read(tmp_path)) == 4 and one[0].task["budget"] != other[0].task["budget"]
 
 
+def test_scans_of_ones_own_can_be_adapted_to_and_are_other_tasks(tiny, tmp_path):
+    mine = boxed(NAMES, 3, "E"), boxed(NAMES, 2, "E", 70)
+    results = run(tiny, ("linear_probe",), tmp_path, mine, tell=lambda line: None)
+    assert set(results[0].dice) == {"boxed-E-70", "boxed-E-71"} and results[0].task["pool"] == list(mine[0].names)
+    assert len(run(tiny, ("linear_probe",), tmp_path, tell=lambda line: None)) == 2 and len(read(tmp_path)) == 4
+    with pytest.raises(DataError, match="one side"):
+        run(tiny, ("linear_probe",), tmp_path, (mine[0], mine[0]))
+
+
 def test_torchrun_shares_the_tasks_out(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank, count in (("1", 1), ("0", 2)):
