@@ -92,9 +92,9 @@ def run(protocol: Protocol, methods: Sequence[Method], folder: str | Path, scans
         processes: int = 1, tell: Callable[[str], None] = print) -> list[Result]:
     """Do every task that the folder has no result of, and give the results of all of them.
 
-    scans: scans of your own, labelled CTs: of whom shots are drawn, and who is tested; by default phantoms of the
-    protocol's centre. DataError where a patient is in both. processes: at once; under torchrun the tasks are shared out among its processes instead. Results of other settings that lie
-    in the folder are left alone.
+    scans: labelled CTs of your own: of whom shots are drawn, and who is tested; by default phantoms of the protocol's centre.
+    processes: at once; under torchrun the tasks are shared out among its processes instead. Results of other settings that lie
+    in the folder are left alone. Raises DataError where a patient is on both sides of ``scans``.
     """
     folder, every = Path(folder), tasks(protocol, methods)
     who = checked(scans) if scans else None
@@ -136,8 +136,8 @@ def one(protocol: Protocol, task: Task, who: People | None = None) -> Result:
     held_out = Cohort("set aside", tuple(pool.cases[i] for i in drawn[task.shots:])) if aside else None
     trial, trained = try_out(protocol, task, shots, held_out, test)
     step = protocol.rule.choose(trial)
-    model = trained.back_to(step)
-    return Result(_said(protocol, task, who), scored(model, protocol, test), trained.adapter.count, trained.seconds, step, hardware())
+    dice = scored(trained.back_to(step), protocol, test)
+    return Result(_said(protocol, task, who), dice, trained.adapter.count, trained.seconds, step, hardware())
 
 
 def try_out(protocol: Protocol, task: Task, shots: Cohort, held_out: Cohort | None, test: Cohort) -> tuple[Trial, Any]:

@@ -86,7 +86,7 @@ def of(results: Sequence[Result], **settings: object) -> list[Result]:
 
 
 def table(results: Sequence[Result], against: str | None = None) -> str:
-    """Method by number of shots: mean Dice [95% interval], numbers trained, seconds. against: a method; then differences to it."""
+    """Method by shots: mean Dice [95% interval], numbers trained, seconds. against: a method, to which differences are shown."""
     methods = list(dict.fromkeys(_label(result) for result in results))
     shots = sorted({result.task["shots"] for result in results})
     rows = [["method", *[f"{k} shot{'s' if k > 1 else ''}" for k in shots], "trained", "s"]]
