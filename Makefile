@@ -1,9 +1,10 @@
-# make lab: the course in JupyterLab. make test: every test. Both make .venv first if it is not there or is out of date.
+# make lab: the course in JupyterLab. make test: every test, in two processes of one thread each. Both make .venv first if it is
+# not there or is out of date.
 .PHONY: lab test lessons lint help
 
 lab: ; @PYTHON='$(PYTHON)' sh environment.sh lab && exec .venv/bin/python -m fmlab lab $(LAB_ARGS)
 
-test: ; @PYTHON='$(PYTHON)' sh environment.sh test && exec .venv/bin/python -m pytest --durations=10 $(TEST_ARGS)
+test: ; @PYTHON='$(PYTHON)' sh environment.sh test && OMP_NUM_THREADS=1 exec .venv/bin/python -m pytest -n 2 --dist worksteal --durations=15 $(TEST_ARGS)
 
 lessons: ; @sh environment.sh lab && exec .venv/bin/python -m fmlab lessons build
 

@@ -38,11 +38,13 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workerinput"):  # one of several processes; the one that started them hears of every test
+        return
     if target := os.environ.get("FMLAB_SKIPPED"):
         Path(target).parent.mkdir(parents=True, exist_ok=True)
         Path(target).write_text("".join("\t".join(row) + "\n" for row in _skipped), encoding="utf-8")
 
 
 def _note(path: Path, nodeid: str, reason: object) -> None:
-    words = reason[2] if isinstance(reason, tuple) else str(reason)
+    words = reason[2] if isinstance(reason, tuple | list) else str(reason)
     _skipped.append((category(path), nodeid, " ".join(str(words).split())))
