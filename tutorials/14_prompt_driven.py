@@ -71,8 +71,8 @@ from fmlab.settings import profile
 # %% [markdown]
 # ## 1. Four questions
 #
-# All three networks were trained on the same bodies of the same hospitals, with cubes of one size (UniSeg for more steps); their voxels
-# are coarse, and all their numbers are in `fmlab/hub/weights/`. These are the questions that they know:
+# All three networks were trained on the same bodies of the same hospitals, with cubes of one size (UniSeg for more steps); their
+# voxels are coarse, and all their numbers are in `fmlab/hub/weights/`. These are the questions that they know:
 
 # %%
 models = {name: hub.load(name.lower(), "nano") for name in ("DoDNet", "UniSeg", "Hermes")}
@@ -389,6 +389,9 @@ figure(*pretexts.transfer_curves(["C12"]))
 # %% [markdown]
 # How to read it: the claim is about the *gap* between the curves, on the left and on the right, and not about either curve. A
 # gap that stays says that the pre-training taught something which labels do not teach; one that closes, that it saved labels.
+# Look first whether there is a gap on the left at all. Procedural bodies are more alike than patients are, so one drawn person
+# already shows most of what there is to learn, and where nothing is gained nothing can shrink: an experiment can be too easy to
+# decide a claim.
 # Run it on your machine: `claims.record(c12.run(seed=7))` with `fmlab.lessons.experiments.c12`.
 #
 # ## 11. A real CT
