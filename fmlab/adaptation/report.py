@@ -2,7 +2,8 @@
 
 A parameter is dead where its gradient is exactly zero in theory, whatever the data: a key's bias under the softmax, a bias of
 a convolution before a norm, a row of a position table that no pair of voxels in so small a window reaches. The census finds them
-by trying: gradients in float64, at random points near the start (at the start itself B = 0 makes A look dead), on random input.
+by trying: gradients in float64, at random points near the start (at the start itself B = 0 makes A look dead) and near its
+negative (where a ReLU is open that is shut at the start), on random input.
 """
 
 from __future__ import annotations
@@ -103,19 +104,20 @@ def kind(name: str) -> str:
     return re.sub(r"\d+", "*", re.sub(r"(^|\.)(backbone|base)(?=\.)", "", name).lstrip("."))
 
 
-def census(model: nn.Module, x: Tensor, cubes: int = 3) -> dict[str, int]:
+def census(model: nn.Module, x: Tensor, cubes: int = 4) -> dict[str, int]:
     """Name of each trained parameter -> how many of its numbers have no gradient, on random cubes of x's shape."""
     trial = copy.deepcopy(model).double().eval()
     random = torch.Generator().manual_seed(0)
     weights = {name: weight for name, weight in trial.named_parameters() if weight.requires_grad}
     start = [weight.detach().clone() for weight in weights.values()]
     largest = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    for _ in range(cubes):  # another point each time: a ReLU that is shut at one is open at another
+    for number in range(cubes):  # another point each time: a ReLU that is shut at one is open at another
         with torch.no_grad():
             for weight, value in zip(weights.values(), start):
-                weight.copy_(value + NEAR * torch.randn(value.shape, generator=random, dtype=torch.float64).to(value))
+                noise = torch.randn(value.shape, generator=random, dtype=torch.float64)
+                weight.copy_((-1) ** number * value + NEAR * noise.to(value))
         with torch.enable_grad():
-            logits = trial(torch.rand(x.shape, generator=random, dtype=torch.float64).to(x.device))
+            logits = trial(torch.randn(x.shape, generator=random, dtype=torch.float64).to(x.device))
             target = torch.randn(logits.shape, generator=random, dtype=torch.float64).to(x.device)
             gradients = torch.autograd.grad((logits * target).sum(), list(weights.values()), allow_unused=True)
         for name, gradient in zip(weights, gradients):
