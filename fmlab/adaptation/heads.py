@@ -13,12 +13,16 @@ from fmlab.errors import ModelError
 from fmlab.training.order import seeded
 from fmlab.vocabulary import structure
 
+RARE = -4.0
+"""Bias of a new row: at first a structure is rare, 2 % of the voxels (after Lin et al. 2017, arXiv:1708.02002). FSEFT has a bias
+near 0, PyTorch's usual one, and 199 epochs in which to unlearn that half of the body is the new organ."""
+
 
 def head_for(model: Segmenter, structures: Sequence[str] | int | None, seed: int = 0) -> tuple[nn.Module, tuple[str, ...] | None]:
     """A linear head for these structures, and their names, where they have some; the model is left as it is.
 
     A structure that the model knows gets the model's own row, so that it begins zero-shot; the others begin at random, with the
-    seed. None: the model's own head.
+    seed, and with the bias RARE. None: the model's own head.
     Raises VocabularyError for a name that there is not, ModelError for no structure, for one that is named twice, and for a model
     whose head is no 1x1x1 convolution.
     """
@@ -36,6 +40,7 @@ def head_for(model: Segmenter, structures: Sequence[str] | int | None, seed: int
         raise ModelError("A head answers at least one structure, and each of them once; look at what you listed.")
     with seeded(seed):
         head = linear_head(model.backbone.channels, count)
+    nn.init.constant_(head.bias, RARE)
     head.to(model.head.weight)
     with torch.no_grad():
         for k, name in enumerate(names or ()):
