@@ -32,7 +32,7 @@ Dices = dict[str, float]  # person -> mean Dice
 class Setting:
     """What a run costs. steps: of each adaptation. tested: people, of each centre. precision: as in TrainConfig."""
 
-    steps: int = 80
+    steps: int = 100
     tested: int = 4
     cubes: int = 16
     precision: str = "float32"
