@@ -10,6 +10,7 @@ from small_models import base, logits, original, same, state_of, trained
 
 from fmlab import hub
 from fmlab.adaptation import arena, attach, load
+from fmlab.adaptation.heads import RARE
 from fmlab.errors import ModelError, VocabularyError
 
 
@@ -20,6 +21,7 @@ def test_known_rows_are_kept_and_novel_ones_begin_at_random_by_seed(method):
     for seed in (0, 0, 1):
         adapter = attach(base("unet"), method, ["lung_lower_lobe_left", "liver"], seed=seed)
         heads.append(adapter.trainable[[key for key in adapter.trainable if key.startswith("head") and "weight" in key][0]])
+        assert adapter.trainable[[key for key in adapter.trainable if key.endswith("bias")][0]][0] == RARE
         assert adapter.model.structures == adapter.structures == ("lung_lower_lobe_left", "liver")
         assert torch.allclose(logits(adapter.model)[:, 1], logits(own)[:, own.structures.index("liver")], atol=1e-5)
     assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0][0], heads[2][0])

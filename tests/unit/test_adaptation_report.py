@@ -54,6 +54,15 @@ def test_what_begins_at_zero_is_not_taken_for_dead(name, method, options):
     assert not {key: count for key, count in found.items() if count}
 
 
+def test_a_relu_that_is_shut_at_the_start_is_not_dead_and_a_bias_before_a_norm_is():
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2), nn.LayerNorm(2, bias=False))
+    nn.init.constant_(model[0].bias, -50)
+    model[2].bias.requires_grad_(False)
+    assert not any(census(model, torch.rand(5, 3)).values())
+    normed = nn.Sequential(nn.Conv1d(3, 2, kernel_size=3), nn.InstanceNorm1d(2))
+    assert census(normed, torch.rand(2, 3, 20)) == {"0.weight": 0, "0.bias": 2}
+
+
 def test_effective_rank():
     random = torch.Generator().manual_seed(0)
     u, v = torch.randn(7, 1, generator=random), torch.randn(1, 5, generator=random)
