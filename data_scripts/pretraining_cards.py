@@ -17,6 +17,7 @@ from data_scripts.incontext_cards import cell, head, parameters, table
 from fmlab import cohorts, hub, metrics
 from fmlab.inference import segment
 from fmlab.lessons import claims
+from fmlab.lessons.experiments.transfer_curves import SOURCES
 from fmlab.pretraining import nano
 from fmlab.pretraining.hospitals import ASKED, HOSPITALS, Prompted
 from fmlab.templates import SEEDS_APART
@@ -58,10 +59,8 @@ def card(name: str, weights: Path, notes: Mapping[str, object], model: nn.Module
             fresh = hub.build(name, **nano.METHODS[name].config)
         trained, untrained = pretext(name, [model, fresh.eval()])
         lines += ["", "## Pretext", "", PRETEXT, "", f"- trained {trained:.3f}, untrained {untrained:.3f}"]
-    if rows := transfer_rows():
-        counts = list(dict.fromkeys(count for row in rows.values() for count in row))
-        cells = {arm: [f"{row[count]:.2f}" if count in row else "-" for count in counts] for arm, row in rows.items()}
-        lines += ["", "## Transfer", "", TRANSFER, "", *table(["begun with", *[f"{count} labelled" for count in counts]], cells)]
+    if name in {source for source, _, _ in SOURCES.values()}:
+        lines += transfer_section()
     return "\n".join(lines) + "\n"
 
 
@@ -96,6 +95,15 @@ def pretext(name: str, models: Sequence[nn.Module], batches: int = 10) -> list[f
                       for n in range(batches)]
         found.append(float(torch.stack(losses).mean()))
     return found
+
+
+def transfer_section() -> list[str]:
+    """The lines about transfer; none where no run is in the ledger."""
+    if not (rows := transfer_rows()):
+        return []
+    counts = sorted({count for row in rows.values() for count in row}, key=int)
+    cells = {arm: [f"{row[count]:.2f}" if count in row else "-" for count in counts] for arm, row in rows.items()}
+    return ["", "## Transfer", "", TRANSFER, "", *table(["begun with", *[f"{count} labelled" for count in counts]], cells)]
 
 
 def transfer_rows() -> dict[str, dict[str, float]]:
