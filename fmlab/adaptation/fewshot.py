@@ -142,7 +142,8 @@ def one(protocol: Protocol, task: Task, who: People | None = None) -> Result:
 
 def try_out(protocol: Protocol, task: Task, shots: Cohort, held_out: Cohort | None, test: Cohort) -> tuple[Trial, Any]:
     """An adaptation on these shots, as a rule sees it, and as it is."""
-    adapter = attach(base(protocol.base), task.method, protocol.structures, task.decoder, task.seed, **task.options)
+    options = {"steps": protocol.budget.steps} if task.method == "adalora" else {}  # over which its budget of ranks falls
+    adapter = attach(base(protocol.base), task.method, protocol.structures, task.decoder, task.seed, **options | task.options)
     cubes = Shots(shots, protocol.structures, protocol.cubes, protocol.side, task.seed)
     trained = adapt(adapter, cubes, protocol.budget, task.seed)
 

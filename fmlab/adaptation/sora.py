@@ -45,5 +45,6 @@ def after_step(model: nn.Module, lr: float, lambda2: float = LAMBDA2, **_: float
 
 
 def penalty(model: nn.Module, lambda1: float = LAMBDA1, **_: float) -> Tensor:
-    """lambda1 mean |g| over all gates."""
-    return lambda1 * torch.cat([layer.v.abs() for layer in gated(model)]).mean()
+    """lambda1 mean |g| over all gates; 0 where all were taken out."""
+    gates = torch.cat([layer.v.abs() for layer in gated(model)])
+    return lambda1 * gates.sum() / max(len(gates), 1)
