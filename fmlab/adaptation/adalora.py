@@ -97,8 +97,9 @@ def adalora(model: Segmenter, rank: int = 12, target: int = 8, steps: int = 1000
             interval: int = 10, orthogonal: float = 0.1) -> None:
     """AdaLoRA on the fused qkv layer of each attention block.
 
-    rank: of each layer at first. target: mean rank at the end, below ``rank``. steps: T of the training, which must be told. warm, final: shares of
-    it before the budget falls and after. interval: steps between allocations. orthogonal: weight of that term in the loss.
+    rank: of each layer at first. target: mean rank at the end, below ``rank``. steps: T of the training, which must be told.
+    warm, final: shares of it before the budget falls and after. interval: steps between allocations. orthogonal: weight of that
+    term in the loss.
     Raises ModelError for a target that is not below the rank: the official code breaks down there (peft issue 2337).
     """
     check_rank(rank)
