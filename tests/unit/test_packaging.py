@@ -228,7 +228,7 @@ def test_the_test_environment_serves_the_lab_and_not_the_other_way(clone):
 def test_makefile_calls_it():
     done = subprocess.run(["make", "-n", "lab", "test"], cwd=ROOT, capture_output=True, text=True,
                           env=os.environ | {"MAKEFLAGS": ""})
-    assert "environment.sh lab" in done.stdout and "pytest --durations=10" in done.stdout
+    assert "environment.sh lab" in done.stdout and "pytest -n 2 --dist worksteal" in done.stdout
 
 
 # ---- .ci/run: nothing may be left out in silence ----
