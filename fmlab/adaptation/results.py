@@ -85,7 +85,7 @@ def of(results: Sequence[Result], **settings: object) -> list[Result]:
     return [result for result in results if all(result.task[name] == value for name, value in settings.items())]
 
 
-def table(results: Sequence[Result], against: str | None = None) -> str:
+def table(results: Sequence[Result], against: str | None = None, digits: int = 2) -> str:
     """Method by shots: mean Dice [95% interval], numbers trained, seconds. against: a method, to which differences are shown."""
     methods = list(dict.fromkeys(_label(result) for result in results))
     shots = sorted({result.task["shots"] for result in results})
@@ -96,7 +96,7 @@ def table(results: Sequence[Result], against: str | None = None) -> str:
         for k in shots:
             here = of(own, shots=k)
             base = [other for other in of(results, shots=k) if _label(other) == against] if against else None
-            cells.append("-" if not here or (against and not base) else estimate(here, base).format(2))
+            cells.append("-" if not here or (against and not base) else estimate(here, base).format(digits))
         rows.append([label, *cells, f"{own[0].count:,}", f"{np.mean([r.seconds for r in own]):.0f}"])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join("  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths)))
