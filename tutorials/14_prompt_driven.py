@@ -61,7 +61,7 @@ from torch.nn import functional as F
 import fmlab
 from fmlab import cohorts, hub, metrics, phantom
 from fmlab.errors import DataError
-from fmlab.lessons import asked_by, check, claims, figure, hint, pretexts, predict, progress, quiz, show_source
+from fmlab.lessons import asked_by, check, claims, figure, hint, predict, pretexts, progress, quiz, show_source
 from fmlab.lessons.asked_by import answer, segment
 from fmlab.lessons.other_texts import drawn_in
 from fmlab.pretraining.hermes_priors import NULL

@@ -1,4 +1,4 @@
-"""The pre-trained models of one protocol that ship: file and card, what the supervised ones segment, how the others do their pretext."""
+"""The pre-trained models of one protocol: file and card, what the supervised ones segment, how the others do their pretext."""
 
 from __future__ import annotations
 
