@@ -140,8 +140,8 @@ def epochs(size: str, side: int, rounds: int, device: torch.device, count: int =
             fast.append(clocked(on_features, device)[0])
         ratio = statistics.median(slow) / statistics.median(fast)
         print(f"{method}, an epoch of {count} cubes: {statistics.median(slow):.3f} s with theta_f in the loop; on stored "
-              f"features {first:.3f} s the first time, then {statistics.median(fast):.3f} s, {ratio:.1f} times as fast; theta_f ran "
-              f"{stored.runs} times")
+              f"features {first:.3f} s the first time, then {statistics.median(fast):.3f} s, {ratio:.1f} times as fast; "
+              f"theta_f ran {stored.runs} times")
 
 
 def main() -> None:

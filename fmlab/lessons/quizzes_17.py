@@ -63,8 +63,8 @@ QUESTIONS = (
             Option("Additive methods are better than selective ones.",
                    "Two of each were run, on three groups of organs from one data set, with one rate for all. It is a hint, and "
                    "the claim needs a paired comparison with an interval."),
-            Option("Two thirds of LoRA's lead over the decoder alone are the heart's, and a later paper has its LoRA on the heart "
-                   "ten points lower with twice the shots. One would repeat it before building on it.",
+            Option("Two thirds of LoRA's lead over the decoder alone are the heart's, and a later paper has its LoRA on the "
+                   "heart ten points lower with twice the shots. One would repeat it before building on it.",
                    "76.12 with 5 shots here, 66.66 with 10 there. On the lung LoRA adds 0.18. An average over three groups hides "
                    "which of them moved.", right=True),
             Option("The difference is 5.29 points, so it is significant.",
