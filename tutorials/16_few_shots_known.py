@@ -452,11 +452,11 @@ fmlab.view(upper[0], compare=[("probe", cut)])
 
 # %% [markdown]
 # *What to see.* $n = 1$, and not even that: the support and the test are parts of one person, so contrast, scanner and build are the
-# same. Figures beside each other, then, and no claim; a table of `results` refuses them, as they have no interval. What they may
-# show is *where* a probe can help: where the features were good and the row was wrong.
+# same. Figures beside each other, then, and no claim; a table of `results` refuses them, as they have no interval.
 #
-# Compare the third line with the second, not with the first. In the second nothing is trained either, but the rows of all other
-# structures are gone, and with them the liver that would have claimed a voxel which now is colon.
+# Compare the third line with the second, not with the first. In the second nothing is trained either, but the rows of the other
+# structures are gone, and with them the liver that would have claimed a voxel which now is colon. How much of what looks like the
+# probe's gain was there before its first step? (In section 7 the base line was the probe before its first step, for that reason.)
 
 # %% [markdown]
 # ## 11. Quiz
