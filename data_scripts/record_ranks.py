@@ -1,7 +1,7 @@
 """Make the runs that lesson 18 shows: ``python -m data_scripts.record_ranks --seeds 0 1``.
 
-Every arm of ``fmlab.lessons.ranks`` on every organ and seed, half a minute each on one core. Runs that are there already are
-not made again; after a change of the base model's weights delete the file first.
+Every arm of ``fmlab.lessons.ranks`` on every organ and seed (those of ONCE with seed 0 only), half a minute each on one core.
+Runs that are there already are not made again; after a change of the base model's weights delete the file first.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
         for organ in ranks.ORGANS:
             there = {arm.name for arm in ranks.recorded(given.file) if (arm.organ, arm.draw) == (organ, seed)} \
                 if given.file.exists() else set()
-            missing = [name for name in ranks.ARMS if name not in there]
+            missing = [name for name in ranks.ARMS if name not in there and (seed == 0 or name not in ranks.ONCE)]
             if ranks.RANDOM not in there:  # it is made of these two
                 missing = [name for name in ranks.ARMS if name in (*missing, ranks.ARENA, "lambda = 0")]
             for arm in ranks.run(ranks.protocol(organ), seed, missing):

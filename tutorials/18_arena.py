@@ -300,7 +300,7 @@ predict("18-p4", "Which gates does the aorta close, with the same seed?",
 ends = {(organ, seed): adapted(organ, seed)[-1] for organ, seed in (("aorta", 0), ("colon", 1))} | {("colon", 0): after}
 stored = {(arm.organ, arm.draw): arm.end for arm in ranks.named(shipped, ranks.ARENA)}
 for where, found in {"live": ends, "stored": stored}.items():
-    for organ, seed in (("aorta", 0), ("colon", 1)):
+    for organ, seed in {("aorta", 0), ("colon", 1)} & found.keys():
         both, luck = ranks.alike(found["colon", 0], found[organ, seed])
         print(f"{where:6s}  colon, seed 0, and {organ}, seed {seed}: {both} gates are closed in both; at random {luck:.1f}")
 

@@ -60,6 +60,7 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
 """Arm -> method and options. NONE is the base model as it is, and for a new organ the decoder alone. With gates that are all 1
 ARENA is LoRA of R = 24, number for number, so that arm need not be run. RANDOM is made of "lambda = 0": after its training as
 many gates are closed as in ARENA's run, whichever they are."""
+ONCE = ("SoRA", "AdaLoRA")  # of the first draw only, in the runs that ship: they are slow, and not what the lesson is about
 
 
 @dataclass(frozen=True)
@@ -202,17 +203,17 @@ def paired(arms: Sequence[Arm], name: str) -> dict[tuple[str, int], Arm]:
 
 
 def table(arms: Sequence[Arm], against: str) -> str:
-    """A row an arm: numbers trained, ranks left of those it began with, effective rank, Dice, and its difference to ``against``
-    with 95% intervals over people."""
-    rows = [("arm", "trained", "ranks left", "effective", "Dice [95%]", f"less {against} [95%]")]
+    """A row an arm: runs, numbers trained, ranks left of those it began with, effective rank, Dice, and its difference to
+    ``against`` in the same runs, both with 95% intervals over people."""
+    rows = [("arm", "runs", "trained", "ranks left", "effective", "Dice [95%]", f"less {against} [95%]")]
     for name in dict.fromkeys(arm.name for arm in arms):
         own = named(arms, name)
         left, ranks, effective = (np.mean([getattr(arm, each) for arm in own]) for each in ("left", "ranks", "effective"))
-        less = "" if name == against else f"{difference(arms, name, against).format(3)}"
-        rows.append((name, f"{own[0].result.count:,}", f"{left:.0f} of {ranks:.0f}", f"{effective:.1f}",
+        less = "" if name == against else difference(arms, name, against).format(3)
+        rows.append((name, str(len(own)), f"{own[0].result.count:,}", f"{left:.0f} of {ranks:.0f}", f"{effective:.1f}",
                      estimate([arm.result for arm in own]).format(3), less))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.rjust(w) if 0 < i < 4 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths)))
+    return "\n".join("  ".join(cell.rjust(w) if 0 < i < 5 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths)))
                      .rstrip() for row in rows)
 
 

@@ -181,17 +181,20 @@ def test_the_runs_that_ship_are_of_the_weights_that_ship(shipped):
 
 def test_every_organ_that_ships_has_every_arm(shipped):
     groups = {(each.organ, each.draw) for each in shipped}
-    assert len({organ for organ, _ in groups}) >= 2
-    for organ, seed in groups:
-        names = [each.name for each in shipped if (each.organ, each.draw) == (organ, seed)]
-        assert sorted(names) == sorted([*ranks.ARMS, RANDOM])
-    assert all(each.result.step == (ranks.STEPS if each.name != NONE else 0) and len(each.result.dice) == 5 for each in shipped)
+    assert {organ for organ, _ in groups} == {*ranks.ORGANS} and {draw for _, draw in groups} == {0, 1}
+    for organ, draw in groups:
+        names = [each.name for each in shipped if (each.organ, each.draw) == (organ, draw)]
+        assert sorted(names) == sorted({*ranks.ARMS, RANDOM} - ({*ranks.ONCE} if draw else set()))
+    for each in shipped:
+        assert each.result.step == (0 if each.name == NONE and each.organ not in ranks.NEW else ranks.STEPS)
+        assert len(each.result.dice) == 5
 
 
 def test_what_the_lesson_says_of_the_runs_that_ship(shipped):
     """Sections 5 and 6, in words; where this fails the text has to be written anew."""
     found = {name: ranks.named(shipped, name) for name in dict.fromkeys(each.name for each in shipped)}
-    dice = {name: np.mean([list(each.result.dice.values()) for each in own]) for name, own in found.items() if name != NONE}
+    dice = {name: np.mean([list(each.result.dice.values()) for each in own]) for name, own in found.items()
+            if name not in (NONE, *ranks.ONCE)}
     assert max(dice.values()) - min(dice.values()) < 0.01
     assert np.mean([each.effective for each in found[LORA_24]]) < 8  # far below 24
     for each in found[ARENA]:
