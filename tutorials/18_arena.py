@@ -19,7 +19,7 @@
 #       - design the controls that a claim of the form "X gains because of Y" needs
 #     prerequisites: ["lesson 16", "lesson 17 helps"]
 #     minutes: 80
-#     seconds: 120
+#     seconds: 100
 #     gigabytes: 2.0
 #     download_mb: 0
 #     hardware: 2 CPU cores
@@ -76,7 +76,7 @@ for task, row in ranks.best_ranks(shipped).items():
     print(f"{task:29s}", *(f"{name[6:]}: {dice:.3f}, best in {share:4.0%}" for name, (dice, share) in row.items()), sep="   ")
 for organ in ranks.ORGANS:
     own = [arm for arm in shipped if arm.organ == organ]
-    print(f"{organ}, both draws: R = 24 less R = 3 is {ranks.difference(own, ranks.LORA_24, 'LoRA, R = 3')}")
+    print(f"{organ}, both draws, R = 24 less R = 3: {ranks.difference(own, ranks.LORA_24, 'LoRA, R = 3')}")
 chance = 1 - ranks.agree_by_chance(4, len(ranks.ORGANS))
 print(f"If the rank made no difference, {len(ranks.ORGANS)} organs would still disagree about the best of four in {chance:.0%}.")
 
@@ -343,17 +343,21 @@ print(f"{left} of {before_pruning} ranks left; the logits move by {apart[0]:.0e}
 
 # %%
 print(ranks.table(shipped, ranks.LORA_24))
-print(f"{', '.join(ranks.ORGANS)}; two draws of five shots each, {ranks.STEPS} steps, five people tested\n")
-for control in (ranks.LORA_12, "lambda = 0", ranks.RANDOM):
+print(f"{', '.join(ranks.ORGANS)}; two draws of five shots each (SoRA, AdaLoRA: one); five people tested\n")
+for control in ("lambda = 0", ranks.RANDOM, "gates frozen as drawn"):
     print(f"ARENA less \"{control}\": {ranks.difference(shipped, ranks.ARENA, control)}")
 
 # %% [markdown]
 # *What to see.* First the row "no adapter", which is the base model as it is for colon and aorta, and the decoder alone for the
-# muscle: all that any arm gains lies between it and the others. Then the last column. Some intervals may leave out 0; before
-# you take sides, ask four things. How large is it, in points of Dice? Who else has as much: $\lambda = 0$, closed at random? Is
-# it still there against the other LoRA? And how often does an interval from five people leave out 0 where there is nothing,
-# with ten of them in a column? (Section 7.) The lines below the table are narrow: whatever closing gates does here, it is a
-# matter of tenths of a point.
+# muscle: all that any arm gains lies between it and the others. Then the last column. Some intervals leave out 0; before you
+# take sides, for ARENA or against it, ask four things. How large is it, in points of Dice? Is it still there against the
+# *other* LoRA? Would it be there in another draw of shots, which no interval here knows of? (In section 1, look at $R = 24$ on
+# the muscle, once and once again.) And how often does an interval from five people leave out 0 where there is nothing, with ten
+# of them in a column? (Section 7.)
+#
+# The lines below the table compare arms that share their draw of gates, people and order, and so most of their luck. They are
+# narrow, and they are the ones that speak to the *because*: $\lambda = 0$ and random closing do what ARENA does, to some tenths
+# of a point.
 #
 # Then *effective*: plain LoRA of $R = 24$ ends far below 24, with no gate in sight. From $B = 0$ a short training makes an
 # update of low rank by itself, so "uses fewer ranks than it has" is true of LoRA as well, in the sense that matters for $\Delta
@@ -412,11 +416,12 @@ for people in (5, 9, 45):
 predict("18-p5")
 
 # %% [markdown]
-# *What to see.* On one organ such an experiment mostly misses a gain that is there; and where there is none it sees one more
-# often than a 95% interval promises (2.5% on this side), as a bootstrap over five people is too narrow. Nine organs of five
-# people are 45 differences, but of nine persons in all, and organs of one body are no independent witnesses: the truth lies
-# between the rows "9" and "45", and depends on a deviation that we do not know. So 78.25 against 76.68 may well be a true gain,
-# and this table cannot show it. Three seeds do not mend that: they are the same people again.
+# *What to see.* Unless people differ little, an experiment on one organ mostly misses a gain that is there; and where there is
+# none it sees one more often than a 95% interval promises (2.5% on this side), as a bootstrap over five people is too narrow.
+# Nine organs of five people are 45 differences, but of nine persons in all, and organs of one body are no independent
+# witnesses: the truth lies between the rows "9" and "45", and depends on a deviation that we do not know. (Ours is small:
+# procedural bodies are more alike than patients.) So 78.25 against 76.68 may well be a true gain; from the means alone nobody
+# can tell. Three seeds do not mend that: they are the same people again.
 #
 # ## 8. The claims
 #

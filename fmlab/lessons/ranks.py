@@ -203,15 +203,15 @@ def paired(arms: Sequence[Arm], name: str) -> dict[tuple[str, int], Arm]:
 
 
 def table(arms: Sequence[Arm], against: str) -> str:
-    """A row an arm: runs, numbers trained, ranks left of those it began with, effective rank, Dice, and its difference to
-    ``against`` in the same runs, both with 95% intervals over people."""
+    """A row an arm: runs, numbers trained (where the decoder is not), ranks left of those it began with, effective rank, Dice,
+    and its difference to ``against`` in the same runs, both with 95% intervals over people."""
     rows = [("arm", "runs", "trained", "ranks left", "effective", "Dice [95%]", f"less {against} [95%]")]
     for name in dict.fromkeys(arm.name for arm in arms):
         own = named(arms, name)
         left, ranks, effective = (np.mean([getattr(arm, each) for arm in own]) for each in ("left", "ranks", "effective"))
         less = "" if name == against else difference(arms, name, against).format(3)
-        rows.append((name, str(len(own)), f"{own[0].result.count:,}", f"{left:.0f} of {ranks:.0f}", f"{effective:.1f}",
-                     estimate([arm.result for arm in own]).format(3), less))
+        rows.append((name, str(len(own)), f"{min(arm.result.count for arm in own):,}", f"{left:.0f} of {ranks:.0f}",
+                     f"{effective:.1f}", estimate([arm.result for arm in own]).format(3), less))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join("  ".join(cell.rjust(w) if 0 < i < 5 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths)))
                      .rstrip() for row in rows)
