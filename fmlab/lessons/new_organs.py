@@ -4,7 +4,6 @@
     scores(model, people)                 person -> one Score a structure
     result(trained, scored, shots)        a line of the few-shot protocol's tables
     old_head_on(backbone, base)           the base model's head on another theta_f
-    Rehearsed(shots, base)                cubes with new labels, and the base model's own answers for the old structures
     settled(model, z, expected, shots)    the transductive steps of the size prior
 """
 
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import default_collate
 
 from fmlab import metrics
 from fmlab.adaptation.adapting import Trained
@@ -97,28 +96,6 @@ def old_head_on(backbone: nn.Module, base: Segmenter) -> Segmenter:
     return model.eval()
 
 
-class Rehearsed(Dataset):
-    """Cubes for a head of old and new structures: the old ones as the base model itself draws them, the new ones as labelled.
-
-    shots: cubes with the new structures. base: its answers are asked for once a cube, before any shift of values. An item is as
-    ``Shots`` has it, old structures first.
-    Source: Li and Hoiem 2016, Learning without forgetting, arXiv:1606.09282; here with hard answers, as a label would be.
-    """
-
-    def __init__(self, shots: Shots, base: Segmenter):
-        self.shots, self.structures = shots, (*base.structures, *shots.structures)
-        with torch.no_grad():
-            self.old = [(base(item["image"][None])[0] > 0).to(torch.uint8) for item in shots.items]
-
-    def __len__(self) -> int:
-        return len(self.shots)
-
-    def __getitem__(self, index: int) -> dict:
-        item, old = self.shots[index], self.old[index]
-        every = torch.ones(len(old), dtype=item["w"].dtype)
-        return item | {"target": torch.cat([old, item["target"]]), "w": torch.cat([every, item["w"]])}
-
-
 @dataclass(frozen=True)
 class Settled:
     """head: after the steps. shares: predicted before each step, and at the end."""
@@ -127,26 +104,29 @@ class Settled:
     shares: list[float]
 
 
-def settled(model: Segmenter, z: Tensor, expected: float, shots: Shots, steps: int, weight: float = WEIGHT, lr: float = 1e-2,
-            seed: int = 0) -> Settled:
-    """A copy of the model's head, trained further on the support set's loss plus ``weight`` times the size penalty of one query.
+def settled(model: Segmenter, z: Tensor, expected: float, shots: Shots, steps: int, weights: Sequence[float] = (0, WEIGHT),
+            lr: float = 1e-2, seed: int = 0) -> dict[float, Settled]:
+    """Weight -> a copy of the model's head, trained further on the support set's loss plus so much of the query's size penalty.
 
     z: the query's features (1, C, X, Y, Z). As published, but with the course's loss and rate, and in fewer steps.
     """
-    head, features = copy.deepcopy(model.head), Features(model, shots)
-    optimiser, shares = torch.optim.Adam(head.parameters(), lr=lr), []
+    features, found = Features(model, shots), {}
     with seeded(seed):
         batches = [torch.randint(len(features), (2,)).tolist() for _ in range(steps)]
-    for chosen in batches:
-        batch = default_collate([features[index] for index in chosen])
-        share = predicted_share(head, [z])
-        loss = masked_bce_dice(head(batch["image"].float()), batch["target"], batch["w"]) + weight * penalty(share, expected)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        shares.append(float(share.detach()))
-    with torch.no_grad():
-        return Settled(head, [*shares, float(predicted_share(head, [z]))])
+    for weight in weights:
+        head, shares = copy.deepcopy(model.head), []
+        optimiser = torch.optim.Adam(head.parameters(), lr=lr)
+        for chosen in batches:
+            batch = default_collate([features[index] for index in chosen])
+            share = predicted_share(head, [z])
+            loss = masked_bce_dice(head(batch["image"].float()), batch["target"], batch["w"])
+            optimiser.zero_grad()
+            (loss + weight * penalty(share, expected)).backward()
+            optimiser.step()
+            shares.append(float(share.detach()))
+        with torch.no_grad():
+            found[weight] = Settled(head, [*shares, float(predicted_share(head, [z]))])
+    return found
 
 
 def pictures(models: Mapping[str, nn.Module], volume: Volume, structure: str) -> tuple[Figure, str]:

@@ -14,12 +14,15 @@ from fmlab.adaptation import attach, size_prior
 from fmlab.adaptation.adapting import Trained
 from fmlab.adaptation.heads import head_for
 from fmlab.adaptation.results import table
-from fmlab.lessons import new_organs, planes
+from fmlab.backbones.caching import weights_hash
+from fmlab.errors import LessonError
+from fmlab.lessons import both, new_organs, planes
 from fmlab.lessons.check import judge
 from fmlab.lessons.exercise import exercise
 from fmlab.lessons.quiz import questions
 from fmlab.metrics import Score
 from fmlab.pretraining.hospitals import STRUCTURES
+from fmlab.pretraining.masked import masked_bce_dice
 from fmlab.pretraining.nano import NOVEL
 
 
@@ -202,17 +205,41 @@ class _Cubes:
         return self.items[index]
 
 
-def test_rehearsed_cubes_have_the_base_models_answers_first():
+def test_the_base_models_answers_are_told_and_weigh_as_much_as_is_said():
     base = hub.build("fseft").eval()
-    nn.init.zeros_(base.head.bias)  # else it answers nothing
+    nn.init.zeros_(base.head.bias)  # else it is sure of everything
     cubes = _Cubes()
-    both = new_organs.Rehearsed(cubes, base)
-    item = both[1]
+    told = both.Told(cubes, base)
+    batch = {name: told[1][name][None] for name in ("image", "target", "w", "old")}
+    model = attach(copy.deepcopy(base), "decoder", (*STRUCTURES, "sternum")).model.eval()
     with torch.no_grad():
-        old = base(cubes.items[1]["image"][None])[0] > 0
-    assert both.structures == (*STRUCTURES, "sternum") and 0 < old.float().mean() < 1
-    assert torch.equal(item["target"][:16] > 0, old) and torch.equal(item["target"][16:], cubes[1]["target"])
-    assert item["w"].tolist() == [1] * 17
+        assert torch.equal(batch["old"][0], base(cubes.items[1]["image"][None])[0].sigmoid())
+        nothing, once, twice = (float(both.objective(model, batch, weight)) for weight in (0, 1, 2))
+        entropy = float(torch.nn.functional.binary_cross_entropy(batch["old"], batch["old"]))
+        new = float(masked_bce_dice(model(batch["image"])[:, 16:], batch["target"], batch["w"]))
+    assert nothing == pytest.approx(new)
+    assert once - nothing == pytest.approx(entropy, rel=1e-4)  # at first it says what the base model says
+    assert twice - nothing == pytest.approx(2 * (once - nothing), rel=1e-4)
+
+
+def test_runs_are_read_as_they_were_kept_and_drawn_by_weight(tmp_path):
+    points = [both.Point(weight, 2, 0, "h", {"liver": 0.9}, {"liver": old}, {"sternum": 1 - old}, "none")
+              for weight, old in ((3.0, 0.8), (0.0, 0.1))]
+    for point in points:
+        both.record(point, tmp_path / "runs.jsonl")
+    found = both.recorded(tmp_path / "runs.jsonl")
+    assert found == points[::-1]
+    told = both.trade_off(found)[1]
+    assert "had 0.90 before" in told and "weight 0: old 0.10, new 0.90; weight 3: old 0.80, new 0.20" in told
+    with pytest.raises(LessonError, match="record_both"):
+        both.recorded(tmp_path / "none.jsonl")
+
+
+def test_the_runs_that_ship_are_of_the_base_model_that_ships():
+    found = both.recorded()
+    assert {point.weight for point in found} == set(both.WEIGHTS)
+    assert {point.base for point in found} == {weights_hash(hub.load("fseft", "nano").backbone)}
+    assert all(set(point.new) == set(NOVEL) and set(point.old) == set(point.before) == set(STRUCTURES) for point in found)
 
 
 def test_the_old_head_is_the_base_models_own():
@@ -226,7 +253,7 @@ def test_the_old_head_is_the_base_models_own():
 def test_the_prior_moves_the_share_towards_what_is_expected_and_only_a_copy_of_the_head():
     model, cubes = attach(hub.build("fseft"), "linear_probe", ["sternum"]).model.eval(), _Cubes()
     z, before = torch.randn(1, 12, 8, 8, 8), copy.deepcopy(model.head.state_dict())
-    without, with_prior = (new_organs.settled(model, z, 0.001, cubes, 20, weight) for weight in (0, 20))
+    without, with_prior = new_organs.settled(model, z, 0.001, cubes, 20, (0, 20)).values()
     assert len(with_prior.shares) == 21 and with_prior.shares[0] == without.shares[0]
     assert with_prior.shares[-1] < without.shares[-1]
     assert all(torch.equal(value, before[name]) for name, value in model.head.state_dict().items())
