@@ -29,10 +29,12 @@ WHAT = {
     "uniseg": "A small UniSeg: four hospitals are four tasks, told by a learned prompt.",
     "hermes": "A small Hermes: each structure is a token that may be asked for.",
     "fseft": "A small Swin UNETR with one sigmoid a structure: the base model of the lessons on few-shot fine-tuning.",
+    "fseft_swapped": "The twin of fseft-nano: five of its sixteen structures give way to five that the other does not know.",
     "mae": "A small 3-D U-Net that was trained to fill in hidden blocks (masked autoencoder).",
     "genesis": "A small 3-D U-Net that was trained to undo four corruptions (Models Genesis).",
     "swin_ssl": "A small encoder that was trained as Swin UNETR's is: rotation, contrast, repair.",
 }
+SEGMENT = (*nano.SUPERVISED, "fseft_swapped")
 CONVENTION = """\
 A missed structure, and one found where there is none, count as Dice 0 (see fmlab.metrics). One budget for all methods (UniSeg
 and the Swin UNETR took more steps), of a laptop's size: these figures say how they compare, not how good such methods can be."""
@@ -49,12 +51,12 @@ the ledger); scratch is a network that began at random."""
 def card(name: str, weights: Path, notes: Mapping[str, object], model: nn.Module) -> str:
     """The Markdown text of the card of one of ``nano.METHODS``."""
     lines = head(weights, notes, f"{WHAT[name]} {parameters(model)}, cubes of {nano.SIDE} voxels of {nano.SPACING:g} mm.")
-    if name in nano.SUPERVISED:
+    if name in SEGMENT:
         lines += dice_table(evaluate(asked(model), spacing=nano.SPACING, side=nano.SIDE)) + ["", CONVENTION]
     if name in ("dodnet", "uniseg", "hermes"):
         rows = {where: [cell(dice[with_prompt]) for with_prompt in HOSPITALS] for where, dice in by_prompt(model).items()}
         lines += ["", "## Whose prompt", "", PROMPTS, "", *table(["scans of", *HOSPITALS], rows)]
-    if name not in nano.SUPERVISED:
+    if name not in SEGMENT:
         with seeded(0):
             fresh = hub.build(name, **nano.METHODS[name].config)
         trained, untrained = pretext(name, [model, fresh.eval()])
@@ -117,4 +119,4 @@ def transfer_rows() -> dict[str, dict[str, float]]:
 
 
 CARDS: dict[str, Callable[[Path, Mapping[str, object], nn.Module], str]] = {
-    name: partial(card, name) for name in nano.METHODS}
+    name: partial(card, name) for name in WHAT}

@@ -20,8 +20,10 @@ class Plan:
 
     def weights(self, model: str) -> Path:
         """Where the weights of a model are stored; its card lies beside them. "sam_textures" is a sam of that label."""
-        name, textures, _ = model.partition("_textures")
-        return self.output / f"{name}-{'textures' if textures else self.label}.safetensors"
+        for label in ("textures", "swapped"):
+            if model.endswith(f"_{label}"):
+                return self.output / f"{model.removesuffix(f'_{label}')}-{label}.safetensors"
+        return self.output / f"{model}-{self.label}.safetensors"
 
     @property
     def label(self) -> str:

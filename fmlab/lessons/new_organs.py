@@ -163,9 +163,9 @@ def dumbbells(by_name: Mapping[str, Mapping[str, float]]) -> tuple[Figure, str]:
     return fig, f"Dice of each structure that the base model knows. {told}."
 
 
-def means_of_runs(claim: str) -> str:
-    """Mean Dice by method of a claim's shipped runs, a line a method, with the spread over seeds."""
-    runs = [run.details["mean"] for run in claims.runs(claim)]
+def means_of_runs(claim: str, what: str = "mean") -> str:
+    """Mean Dice by method of a claim's shipped runs, a line a method, with each seed's. what: which of their details."""
+    runs = [run.details[what] for run in claims.runs(claim) if what in run.details]
     if not runs:
         return f"{claim} has no run yet."
     lines = [f"{method:22s} {np.mean([run[method] for run in runs]):.3f}   seeds: "

@@ -10,7 +10,7 @@ segmentation, ``universal`` is the model to take: at 4 mm, with thirty times the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,10 @@ MILD = randomise.Ranges(turn=6, size=0.08, shape=0.04, warp=0.6, organ=6, contra
 
 NOVEL = ("gluteus_maximus_left", "gluteus_maximus_right", "heart_ventricle_left", "lung_upper_lobe_right", "sternum")
 """None of the 16 that the supervised methods are asked for: what transfer to new structures is tried on."""
+EXCHANGED = ("liver", "spleen", "kidney_left", "stomach", "aorta")
+SWAPPED = (*(name for name in STRUCTURES if name not in EXCHANGED), *NOVEL)
+"""As many again, with NOVEL in the place of EXCHANGED: what one base model knows the other does not, so that one can tell whether
+a structure is hard to adapt to because it is new, or because it is that structure."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,11 @@ def patches(cohort: Cohort) -> Patches:
     return Patches(cohort, STRUCTURES, SIDE, MILD)
 
 
+def swapped_patches(cohort: Cohort) -> Patches:
+    """Cubes with the SWAPPED structures and w."""
+    return Patches(cohort, SWAPPED, SIDE, MILD)
+
+
 def questions(cohort: Cohort) -> TaskPatches:
     """Cubes with the question of each hospital."""
     return TaskPatches(cohort, SIDE, MILD)
@@ -93,6 +102,8 @@ METHODS: dict[str, Method] = {
     "genesis": Method({}, unlabelled, genesis.loss),
     "swin_ssl": Method({}, unlabelled, swin_ssl.loss),
 }
+FSEFT_SWAPPED = replace(METHODS["fseft"], config={"size": "nano", "structures": SWAPPED}, data=swapped_patches)
+"""The base model's twin; its weights are ``hub.load("fseft", "swapped")``."""
 SUPERVISED = ("clip_driven", "dodnet", "uniseg", "hermes", "fseft")
 
 
@@ -102,15 +113,15 @@ def bodies(counts: Mapping[str, int] = COUNTS, first_seed: int = 0, workers: int
 
 
 def trained(name: str, seed: int, folder: Path, steps: int | None = None, precision: str = "bf16", cohort: Cohort | None = None,
-            progress: bool = True) -> tuple[nn.Module, list[dict]]:
+            progress: bool = True, method: Method | None = None) -> tuple[nn.Module, list[dict]]:
     """A model of METHODS after ``steps`` steps (by default the method's), in eval mode, and its log; stopped, it goes on from
     ``folder``.
 
-    cohort: by default ``bodies()``. ModelError for another name.
+    cohort: by default ``bodies()``. method: by default that of METHODS. ModelError for another name.
     """
     if name not in METHODS:
         raise ModelError(f"No method of the course is called {name!r}; choose one of {', '.join(METHODS)}.")
-    method = METHODS[name]
+    method = method or METHODS[name]
     with seeded(seed):
         model = hub.build(name, **method.config)
     data = method.data(bodies() if cohort is None else cohort)
