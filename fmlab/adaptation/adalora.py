@@ -33,7 +33,10 @@ class SVDLinear(Update):
         self.Q = nn.Parameter(0.02 * torch.randn(rank, base.in_features))
         self.P = nn.Parameter(0.02 * torch.randn(base.out_features, rank))
         self.E, self.scale = nn.Parameter(torch.zeros(rank, 1)), alpha / (rank + 1e-5)
-        self.means: dict[str, tuple[Tensor, Tensor]] = {}  # part -> EMA of the importance, EMA of its deviation
+        for part in PARTS:  # buffers, so that a training that was stopped goes on with them
+            self.register_buffer(f"mean_{part}", torch.zeros_like(getattr(self, part)))  # EMA of the importance
+            self.register_buffer(f"deviation_{part}", torch.zeros_like(getattr(self, part)))
+        self.register_buffer("steps_done", torch.zeros((), dtype=torch.long))
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.base(x)
@@ -49,13 +52,13 @@ class SVDLinear(Update):
             if weight.grad is None:
                 continue
             now = (weight * weight.grad).abs().detach()
-            mean, deviation = self.means.get(part, (torch.zeros_like(now), torch.zeros_like(now)))
-            mean = BETA * mean + (1 - BETA) * now
-            self.means[part] = mean, BETA * deviation + (1 - BETA) * (now - mean).abs()
+            mean, deviation = getattr(self, f"mean_{part}"), getattr(self, f"deviation_{part}")
+            mean.mul_(BETA).add_((1 - BETA) * now)
+            deviation.mul_(BETA).add_((1 - BETA) * (now - mean).abs())
 
     def importance(self) -> Tensor:
         """(r,) of each rank."""
-        p, e, q = (mean * deviation for mean, deviation in (self.means[part] for part in PARTS))
+        p, e, q = (getattr(self, f"mean_{part}") * getattr(self, f"deviation_{part}") for part in PARTS)
         return e[:, 0] + q.mean(1) + p.mean(0)
 
 
@@ -109,13 +112,13 @@ def adalora(model: Segmenter, rank: int = 12, target: int = 8, steps: int = 1000
         raise ModelError(f"Of {steps} steps, shares of {warm} and {final} before and after leave none between; make them less.")
     for name, block in attention_blocks(model):
         replace(model, f"{name}.attn.qkv", SVDLinear(block.attn.qkv, rank))
-    model.steps_done = 0
 
 
 def after_step(model: nn.Module, lr: float, target: int = 8, steps: int = 1000, warm: float = 0.15, final: float = 0.3,
                interval: int = 10, **_: object) -> None:
     """Watch the gradients of the step that was just made, and allocate where it is time."""
-    found, step = layers(model), model.steps_done
+    found = layers(model)
+    step = int(found[0].steps_done)
     before, after = round(warm * steps), round(final * steps)
     if step < steps - after:
         for layer in found:
@@ -124,7 +127,8 @@ def after_step(model: nn.Module, lr: float, target: int = 8, steps: int = 1000, 
     left = budget(step, ranks, target * len(found), before, after, steps)
     if step > steps - after or (step > before and step % interval == 0):
         allocate(found, left)
-    model.steps_done = step + 1
+    for layer in found:
+        layer.steps_done += 1
 
 
 def penalty(model: nn.Module, orthogonal: float = 0.1, **_: object) -> Tensor:

@@ -223,7 +223,24 @@ def test_a_training_ends_within_the_budget():
         optimiser.step()
         model.after_step(1e-2)
         opened.append(sum(int((layer.E != 0).sum()) for layer in found))
-    assert opened[0] == 18 and opened[-1] == 6 and model.steps_done == steps
+    assert opened[0] == 18 and opened[-1] == 6 and found[0].steps_done == steps
+
+
+def test_a_training_that_was_stopped_goes_on_with_importances_and_budget():
+    models = [attach(base("swin"), "adalora", rank=3, target=1, steps=20, interval=2).model for _ in range(2)]
+    for step in range(20):
+        if step == 9:
+            models[1].load_state_dict(models[0].state_dict())  # what a checkpoint holds
+        for model in models if step >= 9 else models[:1]:
+            torch.manual_seed(step)
+            for layer in adalora.layers(model):
+                for part in adalora.PARTS:
+                    weight = getattr(layer, part)
+                    weight.grad = torch.randn_like(weight)
+                    weight.data -= 0.01 * weight.grad
+            model.after_step(1e-2)
+    closed, again = (torch.cat([layer.E.detach().flatten() for layer in adalora.layers(model)]) == 0 for model in models)
+    assert closed.any() and torch.equal(closed, again)
 
 
 def test_orthogonal_matrices_cost_nothing():
