@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import torch
 from safetensors import safe_open
 from torch import nn
 
@@ -29,6 +28,7 @@ from data_scripts.course_evaluation import evaluate
 from data_scripts.recipe import Plan
 from fmlab import hub
 from fmlab.errors import FmlabError, ModelError
+from fmlab.hardware import fast_precision
 from fmlab.pretraining import universal as course
 from fmlab.pretraining.patches import Patches
 from fmlab.settings import data_folder
@@ -101,13 +101,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
-
-
-def fast_precision() -> str:
-    """bf16 also on a CPU that computes it, by AVX512-BF16 or AMX."""
-    here = torch.backends.cpu.get_cpu_capability()
-    knows = torch.cpu._is_avx512_bf16_supported() if hasattr(torch.cpu, "_is_avx512_bf16_supported") else False
-    return "bf16-everywhere" if here.startswith("AVX512") and knows else "bf16"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fmlab.errors import FmlabError, LessonError
+from fmlab.errors import ClaimError, FmlabError, LessonError
 
 app = typer.Typer(name="fmlab", help="fmlab: a course that runs, on foundation models for volumetric medical image segmentation.",
                   no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -146,14 +146,27 @@ def segment_scan(
 
 @app.command("claims")
 def show_claims(
-    claim: Annotated[str, typer.Argument(help="One claim in full, such as C05; without it, all in short.")] = "",
+    claim: Annotated[list[str] | None, typer.Argument(help="In full, such as C05; without it, all in short.")] = None,
     own: Annotated[bool, typer.Option("--own", help="Your own runs (in FMLAB_DATA/ledger), not those that ship.")] = False,
+    rerun: Annotated[str, typer.Option(help="Run this claim's experiment here, into your own ledger.")] = "",
+    seeds: Annotated[list[str] | None, typer.Option(help="For --rerun: --seeds 0 1 2; without it, 0.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="For --rerun: also seeds that your ledger has already.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write all claims, with their runs, as one page.")] = None,
 ) -> None:
     """What the slides claim, what our experiments measured, and the verdict computed from it."""
-    from fmlab.lessons.claims import details, overview
+    from fmlab.lessons.claims import details, overview, page
+    from fmlab.lessons.claims.rerun import rerun as run_again
+    from fmlab.lessons.claims.rerun import seeds_of
 
     source = "own" if own else "shipped"
-    print(details(claim, source) if claim else overview(source))
+    if rerun:
+        print(run_again(rerun, seeds_of([*(seeds or []), *(claim or [])]), again))  # words after --seeds 0 are seeds too
+    elif seeds or again:
+        raise ClaimError("--seeds and --again belong to --rerun; name the claim, such as --rerun C05.")
+    elif html:
+        print(page.write(html, source))
+    else:
+        print("\n\n".join(details(each, source) for each in claim or []) or overview(source))
 
 
 @data_app.command("list")

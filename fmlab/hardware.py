@@ -1,4 +1,4 @@
-"""What computes here, in words: results say it beside their seconds."""
+"""What computes here, in words (results say it beside their seconds), and the precision that is fast on it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ def hardware() -> str:
     gpu = {"cuda": lambda: f"{torch.cuda.get_device_name(chosen)}, ", "mps": lambda: "Apple GPU, "}.get(chosen.type, lambda: "")()
     threads = torch.get_num_threads()
     return f"{gpu}{_cpu()}, {threads} thread{'s' * (threads != 1)}"
+
+
+def fast_precision() -> str:
+    """The ``precision`` of ``TrainConfig`` that is fast here: bf16 also on a CPU that computes it, by AVX512-BF16 or AMX."""
+    here = torch.backends.cpu.get_cpu_capability()
+    knows = torch.cpu._is_avx512_bf16_supported() if hasattr(torch.cpu, "_is_avx512_bf16_supported") else False
+    return "bf16-everywhere" if here.startswith("AVX512") and knows else "bf16"
 
 
 def _cpu() -> str:

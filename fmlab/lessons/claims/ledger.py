@@ -36,7 +36,8 @@ class Run:
     claim: "C05". seed: of the whole experiment. profile: of FMLAB_PROFILE. hardware: as ``hardware()`` says. date: UTC, ISO 8601.
     version: of fmlab. values: the paired effect by case, or by "case/structure", in the claim's unit; positive supports it.
     Name a case the same in every seed that meets it again. commit: of the clone, "" outside of one. command: repeats the run.
-    details: further numbers, anything that JSON holds.
+    details: further numbers, anything that JSON holds. seconds: of the process that ended the run, where it was measured; what a
+    stopped one had trained before is not in it.
 
     Raises ClaimError for an unknown claim, no values, a value that is not a finite number, or a date without its offset to UTC.
     """
@@ -51,6 +52,7 @@ class Run:
     commit: str = ""
     command: str = ""
     details: Mapping[str, object] = field(default_factory=dict)
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "claim", find(self.claim).id)
@@ -59,6 +61,9 @@ class Run:
         for name in ("profile", "hardware", "date", "version", "commit", "command"):
             if not isinstance(getattr(self, name), str):
                 raise ClaimError(f"A run of {self.claim} has the {name} {getattr(self, name)!r}; give a text.")
+        if self.seconds is not None and (isinstance(self.seconds, bool) or not isinstance(self.seconds, int | float)
+                                         or not 0 <= self.seconds < math.inf):
+            raise ClaimError(f"A run of {self.claim} has the seconds {self.seconds!r}; give a number of 0 or more, or None.")
         object.__setattr__(self, "date", _utc(self.date, self.claim))
         object.__setattr__(self, "values", _checked_values(self.values, self.claim))
         try:  # what is read back has to be equal to what was recorded: tuples become lists, and keys texts

@@ -1,4 +1,4 @@
-"""Claims for the eye and the screen reader: the table of ``fmlab claims``, one claim in full, and a forest plot."""
+"""Claims for the eye and the screen reader: all in short, one in full, the shipped beside the own, and a forest plot."""
 
 from __future__ import annotations
 
@@ -18,17 +18,42 @@ if TYPE_CHECKING:
 # Okabe-Ito, and a shape of its own for who does not see colours.
 _MARKS = {"holds": ("o", "#0072B2"), "does not hold": ("s", "#D55E00"), "undecided": ("D", "#595959")}
 _WIDTH = 130
+OVERVIEW = 100  # columns of the table of all claims
 
 
 def overview(source: Source = "shipped") -> str:
-    """All claims as a table of text: verdict, effect and interval, seeds and cases."""
+    """All claims as text of at most 100 columns: verdict, effect and interval, and below them what they rest on."""
     found = [verdict(claim.id, source) for claim in declared()]
-    rows = [(f"{each.claim.id} {each.claim.title}", *_cells(each)) for each in found]
     whose = {"shipped": "the runs that ship", "own": "your own runs", "all": "all runs"}[source]
     ran = [each for each in found if each.outcome != "not run yet"]
-    notes = [f"{len(ran)} of {len(found)} claims have been run."]
-    notes += [f"{each.claim.id} contradicts the slides: a finding." for each in ran if each.contradicts]
-    return Table(f"Claims of the slides, judged by {whose}", ("claim", "verdict", "effect [95%]", "runs"), rows, notes).text()
+    head = _columns("claim", "verdict", "effect [95%]")
+    lines = [f"Claims of the slides, judged by {whose}", head, "    lesson; unit of the effect; runs; day; hardware",
+             "-" * OVERVIEW]
+    for each in found:
+        lines += [_columns(f"{each.claim.id} {each.claim.title}", each.outcome, str(each.effect) if each in ran else "-"),
+                  textwrap.fill("; ".join(rests_on(each)), OVERVIEW, initial_indent="    ", subsequent_indent="    ")]
+    lines += [f"{len(ran)} of {len(found)} claims have been run."]
+    lines += [f"{each.claim.id} contradicts the slides: a finding." for each in ran if each.contradicts]
+    return "\n".join(lines)
+
+
+def compared(claim_id: str) -> str:
+    """A claim by the runs that ship and by the learner's own, side by side, and seed by seed where both have one, as text."""
+    claim = find(claim_id)
+    both = [verdict(claim.id, source) for source in ("shipped", "own")]
+    rows = [("verdict", *(each.outcome for each in both)),
+            ("effect [95%]", *(f"{each.effect} {claim.unit}" if each.seeds else "-" for each in both)),
+            *zip(("runs", "day", "hardware"), *(_origin(each) for each in both))]
+    means = [{run.seed: run.mean for run in runs(claim.id, source)} for source in ("shipped", "own")]
+    rows += [(f"seed {seed}", *(f"{of[seed]:.3f}" for of in means)) for seed in sorted(means[0].keys() & means[1].keys())]
+    said = "Both verdicts are the same." if both[0].outcome == both[1].outcome else f"Yours: {both[1].reason}"
+    return Table(f"{claim.id}: {claim.sentence}", ("", "shipped", "your own"), rows, [said]).text()
+
+
+def rests_on(each: Verdict) -> tuple[str, ...]:
+    """Lesson, unit, runs, day and hardware of a verdict; the lesson alone if nothing was run."""
+    lesson = f"lesson {each.claim.lesson}"
+    return (lesson, each.claim.unit, *_origin(each)) if each.seeds else (lesson,)
 
 
 def details(claim_id: str, source: Source = "shipped") -> str:
@@ -70,7 +95,7 @@ def forest_alt(ids: Sequence[str] | None = None, source: Source = "shipped") -> 
     found = _chosen(ids, source)
     if not found:
         return "An empty forest plot: no claim has been run yet."
-    said = "; ".join(f"{each.claim.id}, {each.claim.title}: {_in_words(each)}" for each in found)
+    said = "; ".join(f"{each.claim.id}, {each.claim.title}: {in_words(each)}" for each in found)
     return f"Forest plot of claims, effect with 95% interval, positive supports the claim. {said}."
 
 
@@ -98,13 +123,20 @@ def _panel(panel: Axes, unit: str, group: Sequence[Verdict]) -> None:
     panel.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _cells(each: Verdict) -> tuple[str, str, str]:
-    if each.outcome == "not run yet":
-        return each.reason, "-", "-"
-    return each.outcome, f"{each.effect} {each.claim.unit}", each.size
+def _columns(claim: str, outcome: str, effect: str) -> str:
+    return f"{claim:<50}{outcome:<15}{effect}"
 
 
-def _in_words(each: Verdict) -> str:
+def _origin(each: Verdict) -> tuple[str, str, str]:
+    """Runs, day and hardware; hyphens if nothing was run."""
+    if not each.seeds:
+        return "-", "-", "-"
+    days = sorted({date[:10] for date in each.dates})
+    return each.size, " to ".join(days[:1] + days[1:][-1:]), " and ".join(each.hardware)
+
+
+def in_words(each: Verdict) -> str:
+    """Effect, interval and verdict as a phrase, for who does not see a picture."""
     if each.outcome == "not run yet":
         return each.reason
     effect = each.effect
@@ -121,5 +153,6 @@ def _run_text(run: Run, unit: str) -> str:
     cases = len(run.by_case())
     commit = f" ({run.commit})" if run.commit else ""
     command = f", by `{run.command}`" if run.command else ""
+    took = f", {run.seconds:.0f} s" if run.seconds is not None else ""
     return (f"seed {run.seed}: mean {run.mean:.3f} {unit} over {cases} case{'s' * (cases != 1)}, profile {run.profile}, "
-            f"{run.hardware}, {run.date}, fmlab {run.version}{commit}{command}")
+            f"{run.hardware}, {run.date}, fmlab {run.version}{commit}{took}{command}")
