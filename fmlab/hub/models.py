@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.errors import ModelError
+from fmlab.hub.official import weights_of
 
 WEIGHTS = Path(__file__).with_name("weights")  # what ships: NAME-LABEL.safetensors
 WRAPPERS = ("state_dict", "net", "model", "model_state_dict")  # where checkpoints keep the weights beside optimiser and epoch
@@ -25,94 +26,52 @@ PREFIXES = ("module.", "_orig_mod.", "backbone.")  # left by DataParallel, torch
 
 @dataclass(frozen=True)
 class Architecture:
-    """One named architecture. target: "module:function" that builds it. official: where published weights are."""
+    """One named architecture. target: "module:function" that builds it."""
 
     name: str
     target: str
-    official: str = ""
 
 
 _REGISTRY: dict[str, Architecture] = {}
 
 
-def register(name: str, target: str, official: str = "") -> None:
+def register(name: str, target: str) -> None:
     """Make ``build(name, **config)`` call ``target``, "package.module:function", which is imported only then."""
-    _REGISTRY[name] = Architecture(name, target, official)
+    _REGISTRY[name] = Architecture(name, target)
 
 
 register("nano", "fmlab.backbones.by_name:nano")
 register("universal", "fmlab.pretraining.universal:universal")
-register(
-    "genesis", "fmlab.pretraining.genesis:genesis",
-    "github.com/MrGiovanni/ModelsGenesis, see its README, Genesis_Chest_CT.pt, for backbone='suprem_unet' (ASU, non-commercial)")
+register("genesis", "fmlab.pretraining.genesis:genesis")
 register("mae", "fmlab.pretraining.mae:mae")
 register("sparse_mae", "fmlab.pretraining.sparse_mae:sparse_mae")
 register("swin_ssl", "fmlab.pretraining.swin_ssl:swin_ssl")
 register("desd", "fmlab.pretraining.desd:desd")
 register("unimiss", "fmlab.pretraining.unimiss:unimiss")
-register(
-    "universeg", "fmlab.incontext.universeg:UniverSeg",
-    "github.com/JJGO/UniverSeg, release weights, universeg_v1_nf64_ss64_STA.pt (OpenRAIL++-M, research only)")
-register(
-    "tyche", "fmlab.incontext.tyche:Tyche",
-    "github.com/mariannerakic/Tyche, release weights, tyche_v1_model_weights_CVPR.pt (its licence is not stated)")
+register("universeg", "fmlab.incontext.universeg:UniverSeg")
+register("tyche", "fmlab.incontext.tyche:Tyche")
 register("iris", "fmlab.incontext.iris:Iris")
-register(
-    "sam", "fmlab.interactive.sam:sam",
-    "dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth, sam_vit_l_0b3195.pth, sam_vit_h_4b8939.pth (Apache-2.0)")
-register(
-    "medsam", "fmlab.interactive.medsam:medsam",
-    "drive.google.com, medsam_vit_b.pth, file 1UAmWL88roYR7wKlnApw5Bcuzf2iQgk6_ (code Apache-2.0; none stated for weights)")
-register(
-    "ma_sam", "fmlab.interactive.ma_sam:ma_sam",
-    "drive.google.com, BTCV: file 1zBaDHkkH9FbPC2S8vl6cwUqy5nrxPmtu, prostate: folder 1KqbGtSp6I6M7Au4qT8cUMBFob6GMGHFi; trained "
-    "parts only, on top of SAM's vit_h (code Apache-2.0; none stated for weights)")
-register(
-    "sam3d_adapter", "fmlab.interactive.sam3d_adapter:sam3d_adapter",
-    "github.com/med-air/3DSAM-adapter, OneDrive link in its README, best.pth.tar of a data set (no licence: all rights reserved)")
-register(
-    "sam_med2d", "fmlab.interactive.sam_med2d:sam_med2d",
-    "drive.google.com, sam-med2d_b.pth, file 1ARiB5RkSsWmAB_8mqWnwDF8ZKTtFwsjl (code Apache-2.0; none stated for weights)")
-register(
-    "sam_med3d", "fmlab.interactive.sam_med3d:sam_med3d",
-    "huggingface.co/blueyo0/SAM-Med3D, sam_med3d_turbo.pth (Apache-2.0)")
-register(
-    "segvol", "fmlab.interactive.segvol:segvol",
-    "huggingface.co/BAAI/SegVol, SegVol_v1.pth (code MIT; none stated for weights)")
-register(
-    "clip_driven", "fmlab.pretraining.clip_driven:clip_driven",
-    "huggingface.co/ljwztc/CLIP-Driven-Universal-Model, clip_driven_universal_unet.pth, clip_driven_universal_swin_unetr.pth "
-    "(CC BY-NC-ND 4.0)")
+for _diet in ("image_text", "image_text_specialist", "image_text_generalist"):
+    register(_diet, "fmlab.contrastive.image_text:image_text")
+register("flair", "fmlab.contrastive.flair:flair")
+register("sam", "fmlab.interactive.sam:sam")
+register("medsam", "fmlab.interactive.medsam:medsam")
+register("ma_sam", "fmlab.interactive.ma_sam:ma_sam")
+register("sam3d_adapter", "fmlab.interactive.sam3d_adapter:sam3d_adapter")
+register("sam_med2d", "fmlab.interactive.sam_med2d:sam_med2d")
+register("sam_med3d", "fmlab.interactive.sam_med3d:sam_med3d")
+register("segvol", "fmlab.interactive.segvol:segvol")
+register("clip_driven", "fmlab.pretraining.clip_driven:clip_driven")
 register("nano_swin", "fmlab.backbones.by_name:nano_swin")
-register(
-    "fseft", "fmlab.adaptation.fseft:fseft",
-    "drive.google.com, fseft.pth, file 18yLNxmWGnVifQNeYYwyyu56Cg4tWV9aW, for size='published' (no licence: all rights reserved)")
-register(
-    "swin_unetr", "fmlab.backbones.by_name:swin_unetr",
-    "huggingface.co/MrGiovanni/SuPreM, supervised_suprem_swinunetr_2100.pth (CC BY-NC-ND 4.0)")
-register(
-    "suprem_unet", "fmlab.backbones.by_name:suprem_unet",
-    "huggingface.co/MrGiovanni/SuPreM, supervised_suprem_unet_2100.pth (CC BY-NC-ND 4.0)")
-register(
-    "segresnet", "fmlab.backbones.by_name:segresnet",
-    "huggingface.co/MrGiovanni/SuPreM, supervised_suprem_segresnet_2100.pth (CC BY-NC-ND 4.0)")
-register(
-    "dodnet", "fmlab.pretraining.dodnet:dodnet",
-    "links in github.com/jianpengz/DoDNet (code GPL-3.0; none stated for weights)")
-register(
-    "uniseg", "fmlab.pretraining.uniseg:uniseg",
-    "drive.google.com, link in github.com/yeerwen/UniSeg, UniSeg_11_Tasks (non-commercial)")
-register(
-    "hermes", "fmlab.pretraining.hermes:hermes",
-    "Google Drive and Baidu, links in github.com/yhygao/universal-medical-image-segmentation, Hermes-R (no licence: all rights "
-    "reserved)")
-register(
-    "multitalent", "fmlab.pretraining.multitalent:multitalent",
-    "zenodo.org/records/8297767, Task100_MultiTalent.zip, the U-Net (code Apache-2.0; see the record for the weights' terms)")
-register(
-    "med3d", "fmlab.pretraining.med3d:med3d",
-    "links in github.com/Tencent/MedicalNet, resnet_{10,18,34,50,101,152,200}.pth and _23dataset.pth (MIT), encoders alone: "
-    "give depth and classes=None")
+register("fseft", "fmlab.adaptation.fseft:fseft")
+register("swin_unetr", "fmlab.backbones.by_name:swin_unetr")
+register("suprem_unet", "fmlab.backbones.by_name:suprem_unet")
+register("segresnet", "fmlab.backbones.by_name:segresnet")
+register("dodnet", "fmlab.pretraining.dodnet:dodnet")
+register("uniseg", "fmlab.pretraining.uniseg:uniseg")
+register("hermes", "fmlab.pretraining.hermes:hermes")
+register("multitalent", "fmlab.pretraining.multitalent:multitalent")
+register("med3d", "fmlab.pretraining.med3d:med3d")
 
 
 def names() -> list[str]:
@@ -200,11 +159,11 @@ def load(name: str, weights: str | Path = "nano", **config: Any) -> nn.Module:
 
     Raises ModelError for an unknown name, for weights that do not exist, and for what ``load_official`` refuses.
     """
-    architecture = _architecture(name)
+    _architecture(name)
     if weights == "official":
-        known = architecture.official
-        where = f"download them from {known} and give the file's path" if known else "none are known"
-        raise ModelError(f"The official weights of {name} are not fetched by fmlab yet; {where}.")
+        known = "; or ".join(map(str, weights_of(name)))
+        where = f"download them from {known}, and give the file's path" if known else "none are known"
+        raise ModelError(f"The official weights of {name} are not fetched by fmlab; {where}.")
     path = Path(weights)
     if not path.suffix:
         path = WEIGHTS / f"{name}-{weights}.safetensors"
