@@ -340,7 +340,8 @@ def test_the_commands_output():
     invoke = CliRunner().invoke
     nothing = invoke(cli.app, ["claims"])
     assert nothing.exit_code == 0 and all(f"C{n:02d} " in nothing.output for n in range(1, 21))
-    assert nothing.output.count("not run yet (lesson") == 20 and "0 of 20" in nothing.output
+    assert nothing.output.count("not run yet  ") == 20 and "0 of 20" in nothing.output
+    assert len(re.findall(r"^ +lesson \d\d$", nothing.output, re.M)) == 20
     for one in spread(-0.1):
         claims.record(one)
     own = invoke(cli.app, ["claims", "--own"]).output

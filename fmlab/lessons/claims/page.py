@@ -39,7 +39,8 @@ def html(source: Source = "shipped", link: Link | None = None) -> str:
         drawn = Markup(picture(each, *scales[claim.unit])) if each.outcome in _SHAPES else "-"
         rows.append({"claim": claim, "outcome": each.outcome, "effect": str(each.effect) if each.seeds else "-", "picture": drawn,
                      "evidence": each.evidence, "reason": each.reason, "contradicts": each.contradicts,
-                     "runs": list(map(_run, stored)), "settings": _settings(stored), "href": link(claim.lesson) if link else None})
+                     "settings": _settings(stored), "runs": [_run(run) for run in stored],
+                     "href": link(claim.lesson) if link else None})
     groups = [{"unit": unit, "rows": [row for row in rows if row["claim"].unit == unit]} for unit in scales]
     whose = {"shipped": "the runs that ship", "own": "your own runs", "all": "all runs"}[source]
     template = Environment(autoescape=True, trim_blocks=True).from_string(TEMPLATE.read_text(encoding="utf-8"))

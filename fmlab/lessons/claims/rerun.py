@@ -13,6 +13,7 @@ from datetime import datetime
 from importlib import import_module
 from inspect import signature
 from itertools import pairwise
+from pathlib import Path
 from time import perf_counter
 from types import ModuleType
 
@@ -24,9 +25,8 @@ from fmlab.lessons.claims.ledger import Run, Source, record, runs
 from fmlab.lessons.claims.shown import compared
 from fmlab.settings import data_folder, profile
 
-EXPERIMENTS = {claim: f"fmlab.lessons.experiments.{claim.lower()}" for claim in
-               ("C02", "C03", "C04", "C05", "C06", "C07", "C08", "C09", "C10", "C11", "C12", "C13", "C14", "C15", "C16", "C17",
-                "C18", "C19", "C20")}
+EXPERIMENTS = {path.stem.upper(): f"fmlab.lessons.experiments.{path.stem}"
+               for path in sorted((Path(__file__).resolve().parents[1] / "experiments").glob("c[0-9][0-9].py"))}
 """Claim -> its experiment: a module with ``run(seed, command=...) -> Run``."""
 
 
