@@ -48,8 +48,9 @@ def one(name: str, seed: int) -> pretrainings.Compared:
     method, steps = ("uniseg", nano.STEPS) if name == SHORT else (name, nano.METHODS[name].steps if name != "scratch" else 0)
     model = pretrained(method, seed, steps) if steps else None
     zero_shot = as_it_is(asked(model)) if method in nano.SUPERVISED else {}
-    folder = data_folder() / "trainings" / "pretrainings" / f"{name.replace(', ', '_').replace(' ', '_')}-seed{seed}"
-    dice = pretrainings.novel(method, seed, model, Setting(precision=PRECISION), folder)
+    ships = seed == 0 and method in pretrainings.U_NETS
+    folder = data_folder() / "trainings" / (f"short-{steps}" if name == SHORT else "")
+    dice = pretrainings.novel(method, seed, None if ships else model, Setting(precision=PRECISION), folder)
     return pretrainings.compared_with(name, seed, steps, zero_shot, dice)
 
 

@@ -96,12 +96,18 @@ def begun(method: str, seed: int, pretrained: nn.Module | None, pool: Sequence[s
 
 
 def novel(method: str, seed: int, pretrained: nn.Module | None, setting: curves.Setting, folder: Path) -> dict[str, float]:
-    """Person -> mean Dice over the new structures after fine-tuning on LABELLED people, drawn by the seed."""
+    """Person -> mean Dice over the new structures after fine-tuning on LABELLED people, drawn by the seed.
+
+    pretrained: None for "scratch", and for weights that ship, of which C11 and C12 have the same fine-tuning: it is done once.
+    """
+    if pretrained is None:
+        return curves.curve(U_NETS[method], (LABELLED,), seed, setting, folder / curves.FOLDER, False, None)[LABELLED]
     pool, unseen = curves.people(setting)
     order = np.random.default_rng(seed).permutation(len(pool))
     labelled = Cohort(f"{LABELLED} of {pool.name}", tuple(pool.cases[i] for i in order[:LABELLED]))
     model = begun(method, seed, pretrained, labelled.patients, unseen.patients)
-    return curves.scored(curves.fine_tuned(model, labelled, seed, setting, folder, progress=False), unseen)
+    kept = folder / "pretrainings" / f"{method}-seed{seed}-{setting.steps}"
+    return curves.scored(curves.fine_tuned(model, labelled, seed, setting, kept, progress=False), unseen)
 
 
 def compared_with(method: str, seed: int, steps: int, zero_shot: Mapping[str, float], dice: Mapping[str, float]) -> Compared:
