@@ -14,6 +14,7 @@ from torch import nn
 
 from data_scripts.course_evaluation import evaluate
 from data_scripts.pretraining_cards import asked
+from data_scripts.train_course_weights import fast_precision
 from fmlab import hub
 from fmlab.lessons.experiments import pretrainings
 from fmlab.lessons.experiments.pretrainings import NAMES, SHORT
@@ -21,7 +22,7 @@ from fmlab.lessons.experiments.transfer_curves import Setting
 from fmlab.pretraining import nano
 from fmlab.settings import data_folder
 
-PRECISION = "float32"  # as the weights that ship
+PRECISION = "float32"  # of the pre-training, as the weights that ship; the fine-tuning has that of C11
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -50,7 +51,7 @@ def one(name: str, seed: int) -> pretrainings.Compared:
     zero_shot = as_it_is(asked(model)) if method in nano.SUPERVISED else {}
     ships = seed == 0 and method in pretrainings.U_NETS
     folder = data_folder() / "trainings" / (f"short-{steps}" if name == SHORT else "")
-    dice = pretrainings.novel(method, seed, None if ships else model, Setting(precision=PRECISION), folder)
+    dice = pretrainings.novel(method, seed, None if ships else model, Setting(precision=fast_precision()), folder)
     return pretrainings.compared_with(name, seed, steps, zero_shot, dice)
 
 
