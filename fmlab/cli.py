@@ -14,11 +14,17 @@ app = typer.Typer(name="fmlab", help="fmlab: a course that runs, on foundation m
                   no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 data_app = typer.Typer(help="Real data sets by name: list, get, verify, seed.", no_args_is_help=True)
 lessons_app = typer.Typer(help="For authors: build the notebooks from their sources, and check them.", no_args_is_help=True)
+teach_app = typer.Typer(help="For teachers: notes, slides, a quiz key and a recall variant of each lesson, and a plan of the day.",
+                        no_args_is_help=True)
 app.add_typer(data_app, name="data")
+app.add_typer(teach_app, name="teach")
 app.add_typer(lessons_app, name="lessons")
 
 Folder = Annotated[Path, typer.Option(help="The folder of your notebooks and your progress.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Agree to licence and size without being asked.")]
+Wanted = Annotated[list[str] | None, typer.Argument(help="Numbers or names of lessons; all, if none is named.")]
+Written = Annotated[Path, typer.Option("-o", "--output", help="The folder to write into; what you changed is never replaced.")]
+Runs = Annotated[Path, typer.Option(help="Where `fmlab run` left executed lessons, for the figures on the slides.")]
 Online = Annotated[bool, typer.Option("--online/--offline", help="Let the lesson use the network.")]
 
 
@@ -204,6 +210,54 @@ def data_seed(folder: Path) -> None:
 
     copied = data.seed_cache(folder)
     print("\n".join(map(str, copied)) or "Nothing new was found there.")
+
+
+@teach_app.command("kit")
+def teach_kit(lessons: Wanted = None, output: Written = Path("teaching"), runs: Runs = Path("runs")) -> None:
+    """Everything for these lessons: notes, slides, key, recall variant, and the plan."""
+    _teach(lessons, output, ("notes", "slides", "key", "recall"), runs)
+    teach_plan(output)
+
+
+@teach_app.command("notes")
+def teach_notes(lessons: Wanted = None, output: Written = Path("teaching")) -> None:
+    """The teacher's notebook: notes, solutions, hints, what people get wrong."""
+    _teach(lessons, output, ("notes",))
+
+
+@teach_app.command("slides")
+def teach_slides(lessons: Wanted = None, output: Written = Path("teaching"), runs: Runs = Path("runs")) -> None:
+    """One HTML file a lesson, without a network; keys: arrows, Home, End, N notes, W notes in a window, D dark."""
+    _teach(lessons, output, ("slides",), runs)
+
+
+@teach_app.command("key")
+def teach_key(lessons: Wanted = None, output: Written = Path("teaching")) -> None:
+    """Every question with the right option and why each other one is wrong; and a sheet of questions to hand out."""
+    _teach(lessons, output, ("key",))
+
+
+@teach_app.command("recall")
+def teach_recall(lessons: Wanted = None, output: Written = Path("teaching")) -> None:
+    """The learner's notebook from memory: headings and exercises, no text, no example."""
+    _teach(lessons, output, ("recall",))
+
+
+@teach_app.command("plan")
+def teach_plan(output: Annotated[Path | None, typer.Option("-o", "--output", help="Write it there too.")] = None) -> None:
+    """Half a day and a whole day: lessons, minutes, breaks, what to leave out, what the machines need."""
+    from fmlab.lessons.teaching import kit
+    from fmlab.lessons.teaching.plan import markdown
+
+    print("\n".join(map(str, kit.teach_plan(output))) if output else markdown())
+
+
+def _teach(wanted: list[str] | None, output: Path, kinds: tuple[str, ...], runs: Path | None = None) -> None:
+    from fmlab.lessons.source import lesson, lessons
+    from fmlab.lessons.teaching.kit import teach
+
+    chosen = [lesson(name) for name in wanted] if wanted else lessons()
+    print("\n".join(map(str, teach(chosen, output, kinds, runs))) or f"Nothing has changed in {output}.")
 
 
 @lessons_app.command("build")
