@@ -72,7 +72,7 @@ def paint_disc(paper: Paper, one: Eye, pale: float = 0.0, swollen: float = 0.0) 
         paper.mix((1.0, 0.94, 0.76), 0.85 * falling(distance, cup, 0.014))
 
 
-def paint_vessels(paper: Paper, one: Eye, rng: np.random.Generator, tortuous: float = 0.0, narrow: float = 0.0) -> None:
+def paint_vessels(paper: Paper, one: Eye, rng: np.random.Generator, tortuous: bool = False, narrow: bool = False) -> None:
     """Veins (dark, wide) and arteries (light, narrow) from the disc. tortuous: wide and winding veins. narrow: thin arteries."""
     for width, colour, winding in (
         (one.vein * (1 + 0.55 * tortuous), (0.62, 0.38, 0.45), one.winding * (1 + 1.6 * tortuous)),

@@ -9,7 +9,7 @@ import numpy as np
 
 from fmlab.contrastive.cameras import CAMERAS, photographed
 from fmlab.contrastive.drawing import Paper, smooth
-from fmlab.contrastive.eyes import Eye, eye, paint_disc, paint_ground, paint_vessels
+from fmlab.contrastive.eyes import eye, paint_disc, paint_ground, paint_vessels
 from fmlab.contrastive.findings import BEFORE, PAINTED, Finding, painted
 from fmlab.errors import DataError
 
@@ -20,33 +20,28 @@ FINER = 2  # painted so much finer than photographed
 def fundus(seed: int | Sequence[int], findings: Sequence[Finding] = (), camera: str = "A", size: int = SIZE) -> np.ndarray:
     """A picture (3, size, size) float32 in [0, 1], red, green, blue. Without findings the eye is healthy.
 
-    seed: the person, the places of the findings and the camera's whims follow from it. DataError for a finding or a camera that
-    is not known.
+    seed: the person, the places of the findings and the camera's whims follow from it, each by itself: with other findings it is
+    the same eye still. DataError for a finding or a camera that is not known.
     """
     for finding in findings:
         if finding.name not in PAINTED and finding.name not in BEFORE:
             raise DataError(f"There is no finding {finding.name!r}; choose among {', '.join((*PAINTED, *BEFORE))}.")
     if camera not in CAMERAS:
         raise DataError(f"There is no camera {camera!r}; choose one of {', '.join(CAMERAS)}.")
-    rng = np.random.default_rng(seed)
-    paper, one = Paper(FINER * size), eye(rng)
+    person, vessels, ill, whims = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(4))  # so that one eye stays one
+    paper, one = Paper(FINER * size), eye(person)
     names = {finding.name for finding in findings}
-    anatomy(paper, one, names, rng)
+    paint_ground(paper, one, person)
+    if "tessellated ground" in names:
+        tessellate(paper, ill)
+    if "large cup" in names:
+        one = replace(one, cup=ill.uniform(0.72, 0.85))
+    paint_disc(paper, one, pale=float("pale disc" in names), swollen=float("swollen disc" in names))
+    paint_vessels(paper, one, vessels, "tortuous dilated veins" in names, "narrow arteries" in names)
     order = {name: k for k, name in enumerate(PAINTED)}
     for finding in sorted(findings, key=lambda each: order.get(each.name, -1)):
-        painted(paper, one, finding, rng)
-    return photographed(paper, CAMERAS[camera], size, rng)
-
-
-def anatomy(paper: Paper, one: Eye, names: set[str], rng: np.random.Generator) -> None:
-    """Ground, disc and vessels, each changed by the findings of the anatomy among ``names``."""
-    paint_ground(paper, one, rng)
-    if "tessellated ground" in names:
-        tessellate(paper, rng)
-    if "large cup" in names:
-        one = replace(one, cup=rng.uniform(0.72, 0.85))
-    paint_disc(paper, one, pale=float("pale disc" in names), swollen=float("swollen disc" in names))
-    paint_vessels(paper, one, rng, tortuous=float("tortuous dilated veins" in names), narrow=float("narrow arteries" in names))
+        painted(paper, one, finding, ill)
+    return photographed(paper, CAMERAS[camera], size, whims)
 
 
 def tessellate(paper: Paper, rng: np.random.Generator) -> None:
