@@ -14,7 +14,7 @@ app = typer.Typer(name="fmlab", help="fmlab: a course that runs, on foundation m
                   no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 data_app = typer.Typer(help="Real data sets by name: list, get, verify, seed.", no_args_is_help=True)
 lessons_app = typer.Typer(help="For authors: build the notebooks from their sources, and check them.", no_args_is_help=True)
-teach_app = typer.Typer(help="For teachers: notes, slides, a quiz key and a recall variant of each lesson, and a plan of the day.",
+teach_app = typer.Typer(help="For teachers: notes, slides, a quiz key and a recall variant of a lesson, and a plan of the day.",
                         no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(teach_app, name="teach")
@@ -173,6 +173,22 @@ def show_claims(
         print(page.write(html, source))
     else:
         print("\n\n".join(details(each, source) for each in claim or []) or overview(source))
+
+
+@app.command("site")
+def write_site(
+    words: Annotated[list[str] | None, typer.Argument(metavar="[FOLDER]", help="What to write; site if not named.")] = None,
+    lessons: Annotated[str, typer.Option(metavar="NN [NN ...]", help="Only these: 0 5, or 0,5; pages that are there stay.")] = "",
+    run: Annotated[bool, typer.Option("--run/--no-run", help="Execute what is not in the cache; else its page has no outputs, "
+                                                             "and says so.")] = True,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Execute again what is in the cache: after a change of code.")] = False,
+    cache: Annotated[Path | None, typer.Option(help="Where executed lessons are kept; FMLAB_DATA/site if not named.")] = None,
+) -> None:
+    """Build the course as static pages: executed, offline, with viewers that scroll; open index.html in a browser."""
+    from fmlab.site.command import write
+
+    for line in write(words or [], lessons, run, fresh, cache):
+        print(line)
 
 
 @data_app.command("list")

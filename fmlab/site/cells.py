@@ -48,7 +48,7 @@ def cells(executed: NotebookNode, lesson: str) -> Cells:
         kept = [cell for cell in kept if not cell.source.startswith("**After this lesson you can**")]
     for cell in kept:
         if cell.cell_type == "code":
-            cell.outputs = [output for output in map(_without_kernel, cell.outputs) if output]
+            cell.outputs = _joined([output for output in map(_without_kernel, cell.outputs) if output])
             cell.metadata["page"] = _page(cell, lesson)
     made.cells = [cell for cell in kept if cell.source.strip() or cell.get("outputs")]
     made.cells = [cell for cell in made.cells if cell.metadata.get("page", {}).get("html") != ""]
@@ -77,6 +77,8 @@ def _page(cell: NotebookNode, lesson: str) -> dict[str, str]:
         return {"code": "", "solution": source}
     if stubbed(source) != source:
         return {"code": stubbed(source), "solution": _MARK.sub("", source)}
+    if source.startswith("show_source(") and len(cell.outputs) == 1:
+        return {"code": ""}  # the listing says by itself what it is
     return {"code": source}
 
 
@@ -94,6 +96,17 @@ def _without_kernel(output: NotebookNode) -> NotebookNode | None:
         html = _RUN_TO.sub("", "".join(data["text/html"]))
         data["text/html"] = compact(_BY_NUMBER.sub("", html)).replace(' role="status"', "")
     return output
+
+
+def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """What was printed in pieces, in one."""
+    whole: list[NotebookNode] = []
+    for output in outputs:
+        if whole and output.output_type == whole[-1].output_type == "stream":
+            whole[-1].text += output.text
+        else:
+            whole.append(output)
+    return whole
 
 
 def _settled(text: str) -> str:

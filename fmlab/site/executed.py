@@ -97,7 +97,7 @@ def _keep(made: NotebookNode, kept: Path, lesson: Lesson) -> None:
         for old in set(kept.parent.glob(f"{lesson.name}.*.ipynb")) - {kept}:
             old.unlink(missing_ok=True)
     except OSError as error:
-        raise LessonError(f"The executed lesson cannot be kept in {kept.parent} ({error}); name another place by --cache.") from error
+        raise LessonError(f"The executed lesson cannot be kept in {kept.parent} ({error}); choose another --cache.") from error
 
 
 def _read(kept: Path) -> Executed:

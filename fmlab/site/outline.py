@@ -48,8 +48,8 @@ def parts(lessons: Sequence[Lesson], pages: Sequence[str]) -> list[tuple[str, li
 
 
 def grid(pages: Mapping[str, str]) -> list[tuple[str, list[list[tuple[System, str]]]]]:
-    """The map: for each value of axis A, at each value of axis B, the systems by year, each with the page of the first lesson that
-    has one, or "". pages: the file of each lesson's page, by number."""
+    """The map: for each value of axis A, at each value of axis B, the systems by year, each with the page of the first of its
+    lessons that has one, or "". pages: the file of each lesson's page, by number."""
     def placed(breadth: str, depth: str) -> list[tuple[System, str]]:
         there = sorted((one for one in systems() if one.place[:2] == (breadth, depth)), key=lambda one: one.year)
         return [(one, next((pages[number] for number in one.lessons if number in pages), "")) for one in there]

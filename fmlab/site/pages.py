@@ -32,8 +32,7 @@ def lesson_page(lesson: Lesson, executed: Executed, built: Sequence[Lesson]) -> 
     page = render("lesson.html.j2", lesson=lesson, executed=executed, body=Markup(body), contents=contents,
                   way=Markup(way(lesson, built)), live=bool(made.scans), title=lesson.title, home=False)
     voxels = pack(made.scans, max(LEAST, LIMIT - len(page.encode()) - 2_000)) if made.scans else {}
-    data = "".join(f'<script type="{"application/json" if name.startswith("scan") else "text/plain"}" id="{name}">{text}</script>\n'
-                   for name, text in voxels.items())
+    data = "".join(f'<script type="text/plain" id="{name}">{text}</script>\n' for name, text in voxels.items())
     return page.replace("</body>", f"{data}</body>")
 
 

@@ -38,8 +38,9 @@ def quiz(question: Question) -> str:
         verdict, tone = ("Right.", "right") if option.right else ("Not right.", "wrong")
         rows.append(f'<details class="{tone}"><summary><span class="letter">{letter}</span> {inline(option.text)}</summary>'
                     f"<p><strong>{verdict}</strong> {inline(option.why)}</p></details>")
-    return (f'<div class="card quiz" role="group" aria-labelledby="{escape(question.id)}">'
-            f'<p class="kind">Question</p><p class="ask" id="{escape(question.id)}">{inline(question.text)}</p>{"".join(rows)}</div>')
+    name = escape(question.id)
+    return (f'<div class="card quiz" role="group" aria-labelledby="{name}"><p class="kind">Question</p>'
+            f'<p class="ask" id="{name}">{inline(question.text)}</p>{"".join(rows)}</div>')
 
 
 def prediction(name: str, question: str, options: list[str]) -> str:

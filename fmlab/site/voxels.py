@@ -90,7 +90,8 @@ def _pack(scans: list[Scan], quality: int) -> dict[str, str]:
         picture, columns, error = _picture(scan, table, quality)
         layers = [shared(zlib.compress(layer.tobytes(), 9)) for layer in scan.layers]
         spec = {**scan.spec, "note": _note(scan.spec["note"], scan.spec["unit"], error)}
-        whole = {**scan.state, "_spec": spec, "picture": shared(picture), "columns": columns, "table": table.tolist(), "maps": layers}
+        whole = {**scan.state, "_spec": spec, "picture": shared(picture), "columns": columns, "table": table.tolist(),
+                 "maps": layers}
         packed[f"scan-{number}"] = json.dumps(whole, separators=(",", ":")).replace("<", "\\u003c")
     return packed
 
@@ -100,12 +101,13 @@ def _table(scan: Scan) -> np.ndarray:
     spec = scan.spec
     if spec["unit"] == "HU":
         return np.round((_HU - spec["intercept"]) / spec["slope"]).astype(int)
-    return np.round(np.linspace(int(scan.values.min()), max(int(scan.values.max()), int(scan.values.min()) + 255), 256)).astype(int)
+    low, high = int(scan.values.min()), int(scan.values.max())
+    return np.round(np.linspace(low, max(high, low + 255), 256)).astype(int)
 
 
 def _picture(scan: Scan, table: np.ndarray, quality: int) -> tuple[bytes, int, float]:
-    """All slices in rows and columns as WebP, the number of columns, and the error that 95 of 100 voxels stay below, in the scan's
-    unit: of voxels between -200 and 300 in HU, else of all."""
+    """All slices in rows and columns as WebP, the number of columns, and the error that 95 of 100 voxels stay below, in the
+    scan's unit: of voxels between -200 and 300 in HU, else of all."""
     z, y, x = scan.values.shape
     columns = max(1, math.ceil(math.sqrt(z * y / x)))
     rows = math.ceil(z / columns)

@@ -6,7 +6,7 @@
   const [count, list] = [found.querySelector(".count"), found.querySelector("ol")];
   let loading = null;
 
-  const plain = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
+  const plain = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
 
   function load() {
     loading ??= new Promise((done, failed) => {
