@@ -12,6 +12,7 @@ from pydicom.errors import InvalidDicomError
 
 from fmlab.errors import ScanError
 from fmlab.grids import LPS_TO_RAS
+from fmlab.scan_limits import refuse_impossible
 
 _UNEVEN_MM = 0.05  # slice positions are often written with one or two decimals; beyond this a slice is missing or out of place
 _NEEDED = ("SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")
@@ -23,8 +24,21 @@ def read_series(folder: Path) -> tuple[np.ndarray, np.ndarray, str]:
     Files that are not DICOM are passed over. Raises ScanError for an empty folder, mixed series, several frames in a file,
     missing or doubled slices, a tilted gantry, and pixels that cannot be decoded.
     """
-    slices = _slices(folder)
+    try:
+        return _stacked(_slices(folder), folder)
+    except ScanError:
+        raise
+    except Exception as error:  # a tag is decoded when it is first looked at, and one that is damaged can raise anything
+        raise ScanError(
+            f"{folder}: a slice has a tag that cannot be understood ({type(error).__name__}), so it is damaged; "
+            "copy or export the series again."
+        ) from error
+
+
+def _stacked(slices: list[Dataset], folder: Path) -> tuple[np.ndarray, np.ndarray, str]:
+    """What ``read_series`` returns, of slices in any order."""
     _refuse_mixed(slices, folder)
+    refuse_impossible(folder, (slices[0].Columns, slices[0].Rows, len(slices)), 8)
     across, down = np.array(slices[0].ImageOrientationPatient, dtype=np.float64).reshape(2, 3)
     normal = np.cross(across, down)
     if not np.isclose(np.linalg.norm(normal), 1.0, atol=1e-3):
@@ -50,7 +64,7 @@ def _slices(folder: Path) -> list[Dataset]:
             dataset = pydicom.dcmread(path)
         except InvalidDicomError:
             continue
-        except (OSError, EOFError, ValueError, KeyError, NotImplementedError) as error:
+        except Exception as error:  # pydicom raises many kinds
             raise ScanError(f"{path}: is a damaged DICOM file; copy or export it again.") from error
         if "PixelData" in dataset:
             found.append(dataset)

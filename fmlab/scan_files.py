@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import tempfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,21 +17,10 @@ import numpy as np
 from fmlab import dicom_files
 from fmlab.errors import ScanError
 from fmlab.grids import LPS_TO_RAS, checked_affine, orientation, to_ras
+from fmlab.scan_limits import DEFLATED, refuse_impossible
 
 _NIFTI, _NRRD = (".nii", ".nii.gz"), (".nrrd", ".nhdr")
 _KNOWN = ".nii, .nii.gz, .nrrd or a folder of DICOM slices"
-_BROKEN = (
-    OSError,
-    EOFError,
-    zlib.error,
-    ValueError,
-    nib.filebasedimages.ImageFileError,
-    nib.spatialimages.HeaderDataError,
-    nib.wrapstruct.WrapStructError,
-    nrrd.NRRDError,
-    KeyError,
-    IndexError,
-)
 _UNIT_MM = {"meter": 1000.0, "micron": 1e-3}  # nibabel's names for NIfTI's units; mm and unknown stay as they are
 _SPACE_RAS = {
     "right-anterior-superior": np.eye(4),
@@ -42,6 +31,8 @@ _SPACE_RAS = {
     "las": np.diag([-1.0, 1, 1, 1]),
 }
 _NRRD_UNIT_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 1e-3, "µm": 1e-3}
+_NRRD_BYTES = {"short": 2, "int": 4, "float": 4, "double": 8} | {f"{u}int{n}{t}": n // 8 for u in ("", "u") for n in (16, 32, 64)
+                                                                 for t in ("", "_t")}
 _MARK = "fmlab"  # key of our JSON comment in a NIfTI header extension; other readers skip it
 
 
@@ -67,11 +58,10 @@ def read_scan(path: str | Path) -> Scan:
     Raises ScanError for what is missing, broken, not 3-D, not finite, or has no proper grid.
     """
     path = Path(path)
-    if not path.exists():
-        raise ScanError(f"{path}: there is no such file or folder; check the name.")
+    is_folder = _is_folder(path)
     modality: str | None = None
     comment: Mapping[str, object] = {}
-    if path.is_dir():
+    if is_folder:
         values, affine, modality = dicom_files.read_series(path)
     elif suffix(path) in _NIFTI:
         values, affine, comment = _read_nifti(path)
@@ -102,23 +92,43 @@ def stem(path: str | Path) -> str:
     return path.resolve().name if path.is_dir() else path.name[: len(path.name) - len(suffix(path))]
 
 
+def _is_folder(path: Path) -> bool:
+    """Whether it is a folder or a file; ScanError for what is neither, as a pipe or a device could be read for ever."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # the last for a name with a null character
+        raise ScanError(f"{str(path)!r}: there is no such file or folder; check the name.") from error
+    except OSError as error:
+        raise ScanError(f"{path}: cannot be opened ({error.strerror}); check its name and your rights.") from error
+    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+        raise ScanError(f"{path}: is neither a file nor a folder; give {_KNOWN}.")
+    return stat.S_ISDIR(mode)
+
+
 def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, Mapping[str, object]]:
     """Values (I, J, K), affine in mm, and our own comment."""
-    _refuse_bad_spacing(path)
+    _refuse_bad_header(path)
     try:
         file = nib.load(path)
         values = np.asanyarray(file.dataobj)
-    except _BROKEN as error:
+        affine = np.array(file.affine, dtype=np.float64)
+        affine[:3] *= _UNIT_MM.get(file.header.get_xyzt_units()[0], 1.0)
+    except Exception as error:  # nibabel and numpy raise many kinds; to the reader they all mean the same
         raise ScanError(f"{path}: cannot be read as NIfTI, it is damaged or cut short; copy or download it again.") from error
-    affine = np.array(file.affine, dtype=np.float64)
-    affine[:3] *= _UNIT_MM.get(file.header.get_xyzt_units()[0], 1.0)
     return _three_d(values, path), affine, _comment(file.header)
 
 
-def _refuse_bad_spacing(path: Path) -> None:
-    """Look at the header as it lies on disk: nibabel would quietly turn a negative or zero voxel size into a positive one."""
-    with path.open("rb") as stream:
-        compressed = stream.read(2) == b"\x1f\x8b"
+def _refuse_bad_header(path: Path) -> None:
+    """Look at the header as it lies on disk: how many voxels it claims, and of which size.
+
+    nibabel would quietly turn a negative or zero voxel size into a positive one, and allocate whatever is claimed.
+    """
+    try:
+        with path.open("rb") as stream:
+            compressed = stream.read(2) == b"\x1f\x8b"
+        stored = path.stat().st_size * (DEFLATED if compressed else 1)
+    except OSError as error:
+        raise ScanError(f"{path}: cannot be opened ({error.strerror}); check the disk and your rights.") from error
     if compressed != (suffix(path) == ".nii.gz"):
         what = (
             "is gzip-compressed; rename it to .nii.gz"
@@ -132,10 +142,12 @@ def _refuse_bad_spacing(path: Path) -> None:
         kind = nib.Nifti1Header if nib.Nifti1Header.may_contain_header(start) else nib.Nifti2Header
         header = kind(start[: kind.template_dtype.itemsize], check=False)
         axes = int(header["dim"][0])
-    except _BROKEN as error:
+        shape, voxel = header.get_data_shape(), header.get_data_dtype().itemsize
+    except Exception as error:  # as above
         raise ScanError(
             f"{path}: has no readable NIfTI header, it is damaged or something else; copy or download it again."
         ) from error
+    refuse_impossible(path, shape, voxel, stored)
     size = header["pixdim"][1 : 1 + min(axes, 3)].astype(np.float64)
     if axes >= 3 and not (np.isfinite(size).all() and (size > 0).all()):
         raise ScanError(
@@ -149,7 +161,7 @@ def _comment(header: nib.Nifti1Header) -> Mapping[str, object]:
         if extension.get_code() == 6:  # "comment": plain text
             try:
                 content = json.loads(bytes(extension.get_content()).rstrip(b"\0 "))[_MARK]
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue
             if isinstance(content, dict):
                 return content
@@ -159,8 +171,13 @@ def _comment(header: nib.Nifti1Header) -> Mapping[str, object]:
 def _read_nrrd(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Values (I, J, K) and the affine in mm, turned from the file's space to RAS."""
     try:
-        values, header = nrrd.read(str(path), index_order="F")
-    except _BROKEN as error:
+        with path.open("rb") as stream:
+            header = nrrd.read_header(stream)
+            _refuse_bad_source(path, header)
+            values = nrrd.read_data(header, stream, str(path), index_order="F")
+    except ScanError:
+        raise
+    except Exception as error:  # pynrrd and numpy raise many kinds; to the reader they all mean the same
         raise ScanError(f"{path}: cannot be read as NRRD, it is damaged or cut short; copy or download it again.") from error
     space, directions = str(header.get("space", "")).lower(), header.get("space directions")
     if space not in _SPACE_RAS or directions is None:
@@ -168,9 +185,13 @@ def _read_nrrd(path: Path) -> tuple[np.ndarray, np.ndarray]:
             f"{path}: the header does not say which way is left (space is {space or 'absent'}); "
             "save it again with its orientation."
         )
-    rows = np.array([[np.nan] * 3 if d is None else d for d in directions], dtype=np.float64)
-    rows = rows[np.isfinite(rows).all(axis=1)]  # axes that are no spatial axis (a list of channels) have no direction
     values = _three_d(values, path)
+    try:
+        rows = np.array([[np.nan] * 3 if d is None else d for d in directions], dtype=np.float64)
+        rows = rows[np.isfinite(rows).all(axis=1)]  # axes that are no spatial axis (a list of channels) have no direction
+        origin = np.asarray(header.get("space origin", np.zeros(3)), dtype=np.float64).reshape(3)
+    except ValueError as error:
+        raise ScanError(f"{path}: its directions or origin are not of three numbers each; save it again.") from error
     if rows.shape != (3, 3):
         raise ScanError(
             f"{path}: the header gives {len(rows)} spatial axes where 3 are needed; save it again with its orientation."
@@ -178,8 +199,23 @@ def _read_nrrd(path: Path) -> tuple[np.ndarray, np.ndarray]:
     units = header.get("space units") or ["mm"]
     scale = _NRRD_UNIT_MM.get(str(units[0]).lower(), 1.0)
     affine = np.eye(4)
-    affine[:3, :3], affine[:3, 3] = rows.T * scale, np.asarray(header.get("space origin", np.zeros(3)), dtype=np.float64) * scale
+    affine[:3, :3], affine[:3, 3] = rows.T * scale, origin * scale
     return values, _SPACE_RAS[space] @ affine
+
+
+def _refuse_bad_source(path: Path, header: Mapping[str, object]) -> None:
+    """ScanError if a NRRD header names no plain file for its voxels, or claims more of them, or of lines to skip, than it has."""
+    name = header.get("datafile", header.get("data file"))
+    source = path if name is None else path.parent / str(name)
+    if not source.is_file():  # a device or a pipe could be read for ever
+        raise ScanError(f"{path}: the data file {name!r} that it names is not there, or is none; bring both files together.")
+    size, encoding = source.stat().st_size, str(header.get("encoding"))
+    if header.get("lineskip", header.get("line skip", 0)) > size:
+        raise ScanError(f"{path}: its header skips more lines than {source.name} has bytes; copy or download it again.")
+    packed = {"gz": DEFLATED, "gzip": DEFLATED, "bz2": float("inf"), "bzip2": float("inf")}
+    voxel = _NRRD_BYTES.get(str(header.get("type")).split()[-1], 1)  # "unsigned char" is of one byte, as "char" is
+    text = encoding in ("ascii", "ASCII", "text", "txt")
+    refuse_impossible(path, header.get("sizes", ()), 1 if text else voxel, size * packed.get(encoding, 1))
 
 
 def _three_d(values: np.ndarray, path: Path) -> np.ndarray:
@@ -212,19 +248,21 @@ def write_nifti(path: str | Path, values: np.ndarray, affine: np.ndarray, commen
     path = Path(path)
     if suffix(path) not in _NIFTI:
         raise ScanError(f"{path}: fmlab writes NIfTI only; end the name with .nii or .nii.gz.")
-    if path.exists() and not overwrite:
-        raise ScanError(f"{path}: is there already and was left as it is; choose another name or pass overwrite=True.")
-    if not path.parent.is_dir():
-        raise ScanError(f"{path}: the folder {path.parent} does not exist; make it first.")
     image = nib.Nifti1Image(values, affine)
     image.header.set_xyzt_units("mm", "sec")
     sides = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     image.set_sform(affine, code="scanner")
     image.set_qform(affine, code="scanner" if np.allclose(sides.T @ sides, np.eye(3), atol=1e-5) else "unknown")
     image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", json.dumps({_MARK: dict(comment)}).encode()))
-    handle, temporary = tempfile.mkstemp(suffix=suffix(path), prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
+    temporary = None
     try:
+        if path.exists() and not overwrite:
+            raise ScanError(f"{path}: is there already and was left as it is; choose another name or pass overwrite=True.")
+        if not path.parent.is_dir():
+            raise ScanError(f"{path}: the folder {path.parent} does not exist; make it first.")
+        # a short name, as one that is nearly as long as the system allows would be too long with anything added
+        handle, temporary = tempfile.mkstemp(suffix=suffix(path), prefix=".fmlab-", dir=path.parent)
+        os.close(handle)
         nib.save(image, temporary)
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner can read
         os.replace(temporary, path)
@@ -233,7 +271,8 @@ def write_nifti(path: str | Path, values: np.ndarray, affine: np.ndarray, commen
             f"{path}: could not be written ({error.strerror or error}); check the disk and the folder's rights."
         ) from error
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
     return path
 
 

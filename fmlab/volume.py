@@ -222,8 +222,8 @@ def _attach(volume: Volume, drawn: scan_files.Scan, scheme: str, resample: bool)
     """The volume with labels from a file: ids translated, grid compared, ``annotated`` taken from the scheme or the file."""
     ours = to_vocabulary(torch.from_numpy(scan_checks.whole_numbers(drawn)), scheme)
     names = ANNOTATED[scheme] or None
-    if scheme == "fmlab" and drawn.comment.get("annotated") is not None:
-        names = frozenset(n for n in drawn.comment["annotated"] if n in ID)
+    if scheme == "fmlab" and isinstance(said := drawn.comment.get("annotated"), list):
+        names = frozenset(name for name in said if isinstance(name, str) and name in ID)
     if grids.same_grid(volume.shape, volume.affine, drawn.values.shape, drawn.affine):
         return volume.with_labels(ours, names)
     if not resample:
