@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from markupsafe import Markup
+
 from fmlab.errors import LessonError
+from fmlab.lessons.claims import page as claims_page
 from fmlab.lessons.files import write_bytes
 from fmlab.lessons.source import Lesson, lesson, lessons
 from fmlab.site import outline
@@ -85,21 +88,29 @@ def _share(folder: Path) -> None:
 
 
 def _bring_together(folder: Path, everything: Sequence[Lesson], built: Sequence[Lesson]) -> None:
-    """Home, links between neighbours, and the index over all pages that are there."""
-    index = []
-    for number, one in enumerate(built):
-        path = folder / f"{one.name}.html"
+    """Home, ledger, links between neighbours, and the index over all pages that are there."""
+    files = {one.number: f"{one.name}.html" for one in built}
+    mains = {}
+    for one in built:
+        path = folder / files[one.number]
         page = path.read_text(encoding="utf-8")
         linked = redirected(page, way(one, built))
         if linked != page:
             write_bytes(path, linked.encode())
-        main = page[page.index("<main"):page.index("</main>")]
-        index += [[number, part.anchor, " ".join(part.title.split()), part.text] for part in sections(main) if part.text]
-    names = [[f"{one.name}.html", f"{one.number} · {one.title}"] for one in built]
-    content = json.dumps({"pages": names, "sections": index}, ensure_ascii=False, separators=(",", ":"))
+        mains[path.name, f"{one.number} · {one.title}"] = page[page.index("<main"):page.index("</main>")]
+    ledger = _ledger(files)
+    mains["claims.html", "Claims"] = ledger
+    write_bytes(folder / "claims.html", render("claims.html.j2", body=ledger, live=False, title="Claims", home=True).encode())
+    index = [[number, part.anchor, " ".join(part.title.split()), part.text]
+             for number, main in enumerate(mains.values()) for part in sections(main) if part.text]
+    content = json.dumps({"pages": list(mains), "sections": index}, ensure_ascii=False, separators=(",", ":"))
     write_bytes(folder / "search.js", f"window.fmlabIndex = {content};\n".encode())
-    parts = outline.parts(everything, [name for name, _ in names])
-    numbered = {one.number: f"{one.name}.html" for one in built}
-    grid = outline.grid(numbered)
-    home = render("home.html.j2", parts=parts, grid=grid, depths=AXES["B"], live=False, title="fmlab", home=True)
+    home = render("home.html.j2", parts=outline.parts(everything, files.values()), grid=outline.grid(files), depths=AXES["B"],
+                  live=False, title="fmlab", home=True)
     write_bytes(folder / "index.html", home.encode())
+
+
+def _ledger(files: Mapping[str, str]) -> Markup:
+    """The main part of the claims' own page, its lessons linked to their pages here."""
+    page = claims_page.html(link=files.get)
+    return Markup(page[page.index(">", page.index("<main")) + 1:page.index("</main>")])

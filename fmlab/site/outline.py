@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from fmlab.lessons.source import Lesson
@@ -34,7 +34,7 @@ class Row:
     page: str
 
 
-def parts(lessons: Sequence[Lesson], pages: Sequence[str]) -> list[tuple[str, list[Row]]]:
+def parts(lessons: Sequence[Lesson], pages: Collection[str]) -> list[tuple[str, list[Row]]]:
     """The lessons under the parts of the slides that they belong to, as (heading, rows); parts without a lesson are left out."""
     rows: dict[str, list[Row]] = {key: [] for key in PARTS}
     for lesson in lessons:
