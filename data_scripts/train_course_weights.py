@@ -16,6 +16,7 @@ from safetensors import safe_open
 from torch import nn
 
 from data_scripts import (
+    contrastive_recipes,
     incontext_cards,
     incontext_recipes,
     interactive_cards,
@@ -64,10 +65,11 @@ def universal(plan: Plan) -> Path:
 
 
 RECIPES: dict[str, Callable[[Plan], Path]] = {"universal": universal, **incontext_recipes.RECIPES,
-                                              **interactive_recipes.RECIPES, **pretraining_recipes.RECIPES}
+                                              **interactive_recipes.RECIPES, **pretraining_recipes.RECIPES,
+                                              **contrastive_recipes.RECIPES}
 CARDS: dict[str, Callable[[Path, Mapping[str, object], nn.Module], str]] = {
     "universal": lambda path, notes, model: card(path, notes, evaluate(model)), **incontext_cards.CARDS,
-    **interactive_cards.CARDS, **pretraining_cards.CARDS}
+    **interactive_cards.CARDS, **pretraining_cards.CARDS, **contrastive_recipes.CARDS}
 
 
 def write_card(name: str, weights: Path) -> None:

@@ -23,16 +23,8 @@ class Condition:
     sometimes: tuple[Finding, ...] = ()
 
 
-def _found(text: str) -> Finding:
-    """A finding from its words: "many drusen in the macula"."""
-    amount = next((word for word in AMOUNTS if text.startswith(word + " ")), "")
-    rest = text.removeprefix(amount).strip()
-    name = next(name for name in PLACES if rest.startswith(name))
-    return Finding(name, amount, rest.removeprefix(name).strip())
-
-
 def _condition(always: str, says: str, sometimes: str = "") -> Condition:
-    each = [tuple(_found(part) for part in text.split("; ") if part) for text in (always, sometimes)]
+    each = [tuple(Finding.read(part) for part in text.split("; ") if part) for text in (always, sometimes)]
     return Condition(each[0], tuple(says.split("; ")), each[1])
 
 

@@ -38,7 +38,8 @@ class ImageEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """A small finding shows in a maximum, a widespread one in a mean."""
-        x = self.blocks(F.max_pool2d(F.relu(self.stem(4 * x - 2)), 2))
+        x = (4 * x - 2).contiguous(memory_format=torch.channels_last)  # the same numbers, and faster on a CPU
+        x = self.blocks(F.max_pool2d(F.relu(self.stem(x)), 2))
         return torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from fmlab.contrastive.drawing import Paper, smooth
 from fmlab.contrastive.eyes import Eye, drawn, grow
+from fmlab.errors import DataError
 
 BLOOD, LIPID, WOOL, DRUSE, SCAR = (0.36, 0.04, 0.05), (0.99, 0.88, 0.42), (0.98, 0.9, 0.76), (0.95, 0.8, 0.42), (0.9, 0.78, 0.6)
 
@@ -26,6 +27,16 @@ class Finding:
 
     def __str__(self) -> str:
         return " ".join(filter(None, (self.amount, self.name, self.place)))
+
+    @classmethod
+    def read(cls, text: str) -> Finding:
+        """A finding from its words, "many drusen in the macula". DataError where they name none."""
+        amount = next((word for word in AMOUNTS if text.startswith(word + " ")), "")
+        rest = text.removeprefix(amount).strip()
+        for name in PLACES:
+            if rest.startswith(name):
+                return cls(name, amount, rest.removeprefix(name).strip())
+        raise DataError(f"{text!r} names no finding; write an amount (few, many), one of {', '.join(PLACES)}, and a place.")
 
 
 BEFORE = ("tessellated ground", "pale disc", "swollen disc", "large cup", "narrow arteries", "tortuous dilated veins")

@@ -3,6 +3,7 @@
     photographs(pictures, titles)     colour pictures in a grid
     agreement(logits, ...)            pictures by texts, as shades with their numbers
     pushes(...)                       what two losses want of a batch's logits
+    losses(logs)                      the contrastive loss of some trainings
     probe_curves(curves, zero)        accuracy over labels, with zero-shot as levels
     two_tables(runs)                  zero-shot and linear probe of the stored runs, a row an examination
 
@@ -11,6 +12,7 @@ Each gives a figure and what it shows in words.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -30,7 +32,8 @@ STYLES = {"specialist": ("o-", "#0072B2"), "generalist": ("s--", "#D55E00"), "fe
 def photographs(pictures: Sequence, titles: Sequence[str] = (), columns: int = 6, inches: float = 1.55) -> Figure:
     """Pictures (3, H, W) in [0, 1], row by row."""
     rows = -(-len(pictures) // columns)
-    high = inches * (1.18 if titles else 1.02)
+    titles = [textwrap.fill(title, round(15 * inches)) for title in titles]
+    high = inches * (1.3 if titles else 1.02)
     fig, axes = _figure((inches * columns, high * rows), rows, columns)
     for ax in axes.flat:
         ax.set_axis_off()
@@ -84,9 +87,25 @@ def pushes(categories: Sequence[str], gradients: Mapping[str, Tensor]) -> tuple[
         f"{name} pushes by up to {float(gradient.abs().max()):.2f}" for name, gradient in gradients.items())
 
 
+def losses(logs: Mapping[str, Sequence[Mapping]]) -> tuple[Figure, str]:
+    """Arm -> log of ``train``: its contrastive loss over the steps."""
+    fig, axes = _figure((5.4, 2.8))
+    told = []
+    for arm, log in logs.items():
+        style, colour = STYLES[arm]
+        values = [line["loss"] for line in log]
+        width = max(1, len(values) // 10)
+        mean = np.convolve(values, np.ones(width) / width, mode="valid")
+        axes[0, 0].plot(np.arange(len(mean)) + width, mean, style[1:], color=colour, label=arm)
+        told.append(f"{arm} from {values[0]:.2f} to {mean[-1]:.2f}")
+    axes[0, 0].set(xlabel="step", ylabel=f"contrastive loss, mean of {width}")
+    axes[0, 0].legend(frameon=False, fontsize=8)
+    return fig, f"Contrastive loss over {len(values)} steps: " + "; ".join(told) + "."
+
+
 def probe_curves(curves: Mapping[str, Mapping[int, float]], zero: Mapping[str, float], chance: float) -> tuple[Figure, str]:
     """Arm -> labels a class -> accuracy of a probe; arm -> zero-shot accuracy, a level line."""
-    fig, axes = _figure((6.0, 3.2))
+    fig, axes = _figure((7.2, 3.2))
     ax, told = axes[0, 0], []
     for arm, curve in curves.items():
         style, colour = STYLES[arm]
@@ -103,7 +122,7 @@ def probe_curves(curves: Mapping[str, Mapping[int, float]], zero: Mapping[str, f
     ticks = list(next(iter(curves.values())))
     ax.set_xticks(ticks, [str(n) for n in ticks])
     ax.set(xlabel="labelled pictures a class", ylabel="balanced accuracy", ylim=(0, 1.02))
-    ax.legend(frameon=False, fontsize=7, loc="lower right", bbox_to_anchor=(1, 0.2))
+    ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return fig, "Balanced accuracy over labelled pictures a class. " + "; ".join(told) + f"; chance {chance:.2f}."
 
 

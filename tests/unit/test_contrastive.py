@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from data_scripts import contrastive_recipes
 from fmlab import hub
 from fmlab.contrastive import everything, flair, nano, photographs, probe, words, zero_shot
 from fmlab.contrastive.bert import Bert, BertSize
@@ -21,6 +22,7 @@ from fmlab.contrastive.findings import BEFORE, COUNTED, PAINTED, PLACES, Finding
 from fmlab.contrastive.fundus import fundus
 from fmlab.contrastive.pairing_loss import pairing_loss, targets
 from fmlab.errors import DataError, ModelError
+from fmlab.lessons.experiments import c01
 from fmlab.phantom.visits import any_visit
 
 EVERY = [Finding(name, "many" if name in COUNTED else "", place) for name, places in PLACES.items() for place in places]
@@ -38,6 +40,12 @@ def test_a_fundus_is_reddish_in_a_dark_frame_and_follows_from_its_seed():
     red, green, blue = picture[:, 20:44, 20:44].mean((1, 2))
     assert red > 1.4 * green > 1.4 * blue and picture[:, 0, 0].max() < 0.1
     assert np.array_equal(picture, fundus(3)) and not np.array_equal(picture, fundus(4))
+
+
+def test_findings_are_read_from_their_words():
+    assert all(Finding.read(str(finding)) == finding for finding in EVERY)
+    with pytest.raises(DataError, match="'many freckles' names no finding"):
+        Finding.read("many freckles")
 
 
 @pytest.mark.parametrize("finding", EVERY, ids=str)
@@ -460,3 +468,54 @@ def test_preprocessing_fits_the_longer_side_and_fills_with_black():
     picture = np.full((50, 100, 3), 255, np.uint8)
     made = flair.preprocessed(picture, side=64)
     assert made.shape == (1, 3, 64, 64) and made[0, :, :32].min() > 0.99 and made[0, :, 32:].max() == 0
+
+
+# ---- claim C01
+
+def test_the_effect_is_the_smaller_of_two_differences():
+    def made(knowledge, linear):
+        return {"set": {"names": 0.0, "knowledge": knowledge, "linear probe": linear}}
+
+    found = {"specialist": made(0.9, 0.8), "generalist": made(0.5, 0.7), "few fundus pictures": made(0, 0)}
+    assert c01.effects(found) == pytest.approx({"set": 0.1})
+    found["generalist"] = made(0.95, 0.1)
+    assert c01.effects(found) == pytest.approx({"set": -0.05})
+
+
+def test_the_third_arm_has_the_generalists_fundus_pictures_and_no_other(fresh_cache, monkeypatch):
+    monkeypatch.setattr(nano, "SPACING", 16.0)
+    made = c01.diets(c01.Setting(budget=nano.Budget(pictures=20, bodies=1), share=0.3), seed=0)
+    assert [len(made[arm]) for arm in ("specialist", "generalist", "few fundus pictures")] == [20, 20, 6]
+    assert not any(text.startswith(("a CT", "a picture")) for _, text, _ in made["few fundus pictures"] + made["specialist"])
+
+
+def test_c01_runs_from_end_to_end(fresh_cache, monkeypatch):
+    monkeypatch.setattr(nano, "SPACING", 16.0)
+    sets = {"known": (("glaucoma", "healthy"), "D"), "novel": (("geographic atrophy", "cataract"), "A")}
+    monkeypatch.setattr(c01, "SETS", sets)
+    setting = c01.Setting(nano.Budget(pictures=20, steps=2, batch=4, bodies=1), 0.3, pictures=4, shots=2)
+    run = c01.run(3, setting, progress=False, command="a test")
+    assert run.claim == "C01" and set(run.values) == {"known", "novel"}
+    assert set(run.details["accuracy"]) == {"specialist", "generalist", "few fundus pictures", "untrained"}
+    assert run.details["chance"] == {"known": 0.5, "novel": 0.5}
+
+
+# ---- the weights that ship
+
+@pytest.mark.parametrize("kind", nano.SHARES)
+def test_weights_are_small_and_their_card_says_what_they_do(kind):
+    path = hub.models.WEIGHTS / f"image_text_{kind}-nano.safetensors"
+    model, card = hub.load(f"image_text_{kind}", "nano"), path.with_suffix(".md").read_text(encoding="utf-8")
+    assert path.stat().st_size < 2e6 and model.text.words == nano.WORDS
+    assert f"train_course_weights image_text_{kind} --steps {nano.Budget().steps} --seed 0" in card
+    classes, camera = c01.SETS["novel conditions, camera A"]
+    found = c01.scores(model, *nano.examined(classes, camera, 24, contrastive_recipes.EXAMINED), classes, 8)
+    row = next(line for line in card.splitlines() if line.startswith("| novel conditions, camera A"))
+    said = [float(cell) for cell in row.strip("| ").split("|")[1:]]
+    assert said[1:] == pytest.approx([found[way] for way in ("names", "knowledge", "linear probe")], abs=0.05)
+
+
+def test_the_specialist_knows_novel_conditions_by_description_and_not_by_name():
+    model, (classes, camera) = hub.load("image_text_specialist", "nano"), c01.SETS["novel conditions, camera A"]
+    found = c01.scores(model, *nano.examined(classes, camera, 10, 77), classes, 2)
+    assert found["knowledge"] > 0.6 > found["names"]

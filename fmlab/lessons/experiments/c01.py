@@ -24,7 +24,6 @@ from fmlab.lessons import claims
 from fmlab.training.order import seeded
 
 FOLDER = "c01"
-PRECISION = "float32"
 SETS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "known conditions, camera D": (tuple(KNOWN), "D"), "known conditions, camera E": (tuple(KNOWN), "E"),
     "novel conditions, camera A": (tuple(NOVEL), "A"), "novel conditions, camera D": (tuple(NOVEL), "D"),
@@ -44,7 +43,7 @@ class Setting:
     share: float = nano.SHARE
     pictures: int = 24
     shots: int = 8
-    precision: str = PRECISION
+    precision: str = "float32"
 
 
 def diets(setting: Setting, seed: int) -> dict[str, list[nano.Picture]]:
