@@ -185,6 +185,21 @@ print("mean difference of the two there:", round(min(difference), 2), "HU")
 # *What to see.* The affine is wrong by more than 20 cm: the slab was cut and the origin was not moved. Every number inside the slab is
 # right, every organ has the right size and shape, and yet a label map placed *by its affine* would put the upper belly into the pelvis.
 # No metric computed on arrays can notice. Whoever crops must move the origin: `Volume.crop` does.
+#
+# ### Other scans
+# The course knows more open scans by name (`fmlab data list`): "totalsegmentator-mr", "mni-icbm152", "pyradiomics-brain" and
+# "pyradiomics-breast" are MR, whose values have no unit: no window is right for two of them. A scan of your own comes by
+# `fmlab.Volume.read(path)`; it stays on this machine.
+
+# %%
+name = "totalsegmentator-mr"
+try:
+    other = cohorts.load(name)
+except DataError as missing:
+    print(missing)
+    other = real
+print(other.name, other.modality, f"values {other.image.min():.0f} to {other.image.max():.0f}", other.shape, other.spacing)
+fmlab.view(other, plane="coronal")
 
 # %% [markdown]
 # ## 4. How large is an organ?
