@@ -40,6 +40,11 @@
 # **Notes for teachers.** 50 minutes alone, 75 in a room. The three predictions are worth a show of hands before anybody runs the cell;
 # let pairs disagree about 00-p2 (the shift) in particular. Students without network: `fmlab data seed FOLDER` fills the cache from a
 # stick. Everything also runs without the real scan; then sections 2, 4 and 8 use a second body.
+#
+# **Typical misconceptions.** Dice is read as a grade that organs of all sizes share (00-p2 cures it: one voxel costs the
+# adrenal gland half of its score); a missed structure is left out of the mean, as if nothing had been to find; and left and
+# right are exchanged by whoever forgets that an axial slice is seen from the feet. `P + R` of two bool masks is taken for a
+# sum of counts.
 
 # %%
 import matplotlib.pyplot as plt

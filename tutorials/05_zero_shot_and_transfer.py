@@ -43,6 +43,10 @@
 # **Notes for teachers.** 60 minutes alone, 80 in a room. Before section 3 let everyone write down what "zero-shot" means and read
 # three answers aloud: there are three. Exercise 2 is the one to insist on, as the failure that it forbids makes no noise. Ask for
 # hands at 05-p3 before anybody scrolls. Lesson 15 compares ways of pre-training, lesson 17 ways of adapting.
+#
+# **Typical misconceptions.** "Zero-shot" is taken for one thing; a load without an error is taken for a load. Freezing is
+# held to be always safer with few labels: true where the structure is known, wrong where it is new. In exercise 1 many send
+# the whole batch through one branch, or take the softmax twice.
 
 # %%
 import contextlib

@@ -47,6 +47,10 @@
 # lesson 07. Section 7 (drawing) is where a room gets loud: let pairs compete for the fewest strokes. Ask for 06-p2 before
 # anybody scrolls down: most people expect the in-context model to lose by far. Without network section 8 uses a body of
 # hospital E.
+#
+# **Typical misconceptions.** "The weights adapt to the support": nothing is trained, the examples are an input. "It knows
+# muscles": it has seen them, and was never asked. In exercise 1 the mean is taken over channels in place of examples. That
+# Dice rises with S is taken for learning; it is a better question, asked once.
 
 # %%
 import time

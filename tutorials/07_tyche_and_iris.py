@@ -48,6 +48,10 @@
 # pairs discuss 07-p2 before the table of section 6: most bet on Tyche, few think of the cheap control that is in it. The claim
 # that max Dice "chooses with the truth in hand" is worth a minute of silence. At 07-p4 ask *why* before anybody runs it: the
 # answer tells apart what a model knows and what it is told. Without network section 1 has no real scan; all else is the same.
+#
+# **Typical misconceptions.** Several candidates are taken for an ensemble whose mean one wants: the mean of two readers is
+# nobody's outline. Max Dice is read as if somebody without the truth could choose. Many believe that eight references make
+# each query of Iris eight times slower, and that tuning T trains the model.
 
 # %%
 import matplotlib.pyplot as plt

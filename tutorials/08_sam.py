@@ -50,6 +50,10 @@
 # projected slice with a finger, and ask the room what she means: they will not agree, and that is section 4. Exercise 2 is the only
 # attention that is written by hand in this part of the course; do not skip it. 08-p3 is an estimate: collect the guesses on the
 # board before the cell runs. Without network section 8 uses a body of hospital E.
+#
+# **Typical misconceptions.** A click is believed to say what is meant; it says where. The predicted IoU is read as "this is
+# the organ", and "everything at once" as if its masks had names. Clicks of a program that knows the error are taken for a
+# person's. In exercise 1 half pixels and (x, y) against [row, column] go wrong; both move masks without an error.
 
 # %%
 import numpy as np

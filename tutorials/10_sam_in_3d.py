@@ -49,6 +49,10 @@
 # section 7. Let the room vote on each trap *before* its number appears: is it cheating? The first (clicks that know the truth)
 # is in nearly every paper and is defended by many; let somebody defend it. 10-p2 works best if people write down a number.
 # Without network section 8 uses a body of hospital E.
+#
+# **Typical misconceptions.** Clicks a slice and clicks a scan are compared as if they cost the same. A fault that weights
+# were trained with is "repaired", and makes them worse. A cube about the truth is called "a matter of memory"; ask who
+# places it in a hospital. In exercise 3 voxels outside of the cube are forgotten, on both sides.
 
 # %%
 import matplotlib.pyplot as plt

@@ -47,6 +47,10 @@
 # section 4 (interpolation), or everybody skips slices on purpose, which is the right thing to do and worth discovering. 11-p2
 # is a trap on purpose. Exercise 3 can be left out when time is short. No human being clicked the stored recording: it is a simulated
 # person, and says so.
+#
+# **Typical misconceptions.** Bad boxes are feared, and missing slices cost more. The mean over annotated slices is taken for
+# the Dice of the volume. Uncertainty sounds cleverer than even spacing, and hardly beats it along an axis. Interpolation is
+# believed to heal the ends of an organ, where there is nothing to interpolate.
 
 # %%
 from dataclasses import replace

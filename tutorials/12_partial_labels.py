@@ -42,6 +42,11 @@
 # **Notes for teachers.** 60 minutes alone, 90 in a room. Ask for hands at 12-p1 before section 4 runs, and come back to it after
 # section 5: most people fear for the spleen. The live training takes about a minute and a half on two cores; let pairs answer 12-p2
 # meanwhile. Without network section 7 uses a body of hospital E, which the model never trained on.
+#
+# **Typical misconceptions.** A zero in a label map is read as "not there", whoever drew it. The mask is believed to heal
+# contradictions; it only keeps silent. Most fear for the structure that one hospital leaves out (drawn by three of four),
+# and not for the one that only one hospital draws. "Softmax cannot be masked": it can, and its classes still exclude each
+# other.
 
 # %%
 import copy

@@ -45,6 +45,10 @@
 # Collect the predictions 13-p2 to 13-p4 by hand before anything runs there, and let somebody argue for "the network reads the
 # words"; nobody does after section 6. Section 6 is a proof, not an experiment, and good at a blackboard: $K$ independent rows
 # can be sent anywhere by one matrix. Without network section 8 uses a body of hospital E.
+#
+# **Typical misconceptions.** "The network reads the words": it reads a row of a table. Near rows are taken for related
+# organs, where all prompts begin alike. A new name is expected to find a new organ, as the text encoder "knows" it. In
+# exercise 1 weights are taken as (in, out), or the biases from the wrong end.
 
 # %%
 import matplotlib.pyplot as plt

@@ -52,6 +52,10 @@
 # people take a prompt for an instruction ("draw hips"), where it is a question ("are there hips?") that was hardly
 # ever answered with no. Section 8 is the antithesis of 13-p2; ask for the difference before it runs. Without network section 11
 # uses a body of hospital E.
+#
+# **Typical misconceptions.** A prompt is taken for an instruction, where it is a question that was hardly ever answered with
+# no. All three are believed to see the task from the first layer on. "A liver is a liver": ask whose rules it follows. A
+# one-hot code is thought to know which tasks are related.
 
 # %%
 import numpy as np

@@ -49,6 +49,10 @@
 # **Notes for teachers.** 75 minutes alone, 100 in a room. Let the room argue section 10 in two halves, one with scans and one
 # with masks to offer, before the verdicts are shown. 15-p2 is the hard one: most people say "none, they are hidden". The live
 # fine-tuning takes about a minute; 15-p3 fits in. Section 7 is the one that saves somebody a month: do not skip it.
+#
+# **Typical misconceptions.** What is hidden is believed to leave no trace: fill and norms carry it everywhere. A low loss is
+# taken for a good pre-training, a silent load for a finding about pre-training, and scans without masks for the same
+# currency as scans with them. In exercise 1 the mean is taken over all voxels, the visible ones too.
 
 # %%
 import copy

@@ -50,6 +50,10 @@
 # **Notes for teachers.** 75 minutes alone, 90 in a room. Collect the answers to 16-p3 on a board before anybody runs section 7, with
 # reasons: "more parameters learn more" will be there. Exercise 3 is the one to insist on, as lesson 18 builds on it. If time is
 # short, leave out section 8. Whoever wants more shots, seeds or methods changes two lines of section 7; what was done is kept.
+#
+# **Typical misconceptions.** "More trained numbers learn more", and "few numbers need little memory": activations decide,
+# and they follow the first trained layer. A probe of a known organ is expected to begin at Dice 0, where it begins as the
+# model. A and B of LoRA are both set to 0 "to be neutral", and nothing is ever learnt.
 
 # %%
 import tempfile

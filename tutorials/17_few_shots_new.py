@@ -42,6 +42,10 @@
 # 17-p2, the curve that splits, before it is drawn; it needs no training and its numbers do not depend on luck. In section 5 ask
 # *before* the last figure whether what the old head lost is gone or only somewhere else. Section 7 can be left out when time is
 # short; section 8 is good homework: find what does not add up in a table.
+#
+# **Typical misconceptions.** "The probe needs more shots": the best plane of all, fitted on the very scan, is poor too. What
+# the old head no longer finds is thought to be gone for good, or else not to matter. A right size is taken for a right
+# place. A mean over three groups of organs is read without asking which of them moved.
 
 # %%
 import torch

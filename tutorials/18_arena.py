@@ -44,6 +44,10 @@
 # **Notes for teachers.** 80 minutes alone, 110 in a room. 18-p3 is the pivot: nearly everybody says "all gates close". Let them
 # argue *before* the cell is run; somebody will remember what Adam divides by. The tone matters: nobody made a mistake in a sum,
 # and two standard parts, each right by itself, do something else together. Section 6 is an exercise in controls for any paper.
+#
+# **Typical misconceptions.** "Useless gates close, useful ones stay": under Adam it is the steady sign that counts, not the
+# size. The number of ranks left is read as a property of the task, where schedule and start set it. "Better, and it adapts
+# the rank" is heard as "because". Five people are expected to show a gain of two points.
 
 # %%
 import torch
