@@ -48,7 +48,7 @@
 #
 # **Typical misconceptions.** "The network reads the words": it reads a row of a table. Near rows are taken for related
 # organs, where all prompts begin alike. A new name is expected to find a new organ, as the text encoder "knows" it. In
-# exercise 1 weights are taken as (in, out), or the biases from the wrong end.
+# exercise 1 weights are taken as (in, out), or weights and biases in turn.
 
 # %%
 import matplotlib.pyplot as plt
