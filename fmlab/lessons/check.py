@@ -13,7 +13,8 @@ import linecache
 import traceback
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
+from types import CodeType
 from typing import Literal
 
 import numpy as np
@@ -63,7 +64,7 @@ class Trial:
     arguments: tuple
     expected: object
     answer: object = None
-    error: Exception | None = None
+    error: BaseException | None = None
     changed_input: bool = False
 
 
@@ -84,7 +85,8 @@ def judge(spec: Exercise, function: Callable | None) -> Outcome:
         how = f"Write it, run its cell, then run this one again; `hint(\"{spec.id}\")` helps."
         return Outcome(spec.id, "open", f"{spec.task} {how}")
     if not callable(function):
-        return Outcome(spec.id, "failed", f"`check` needs your function itself, and got {function!r}: leave out the brackets.")
+        got = _brief(function)
+        return Outcome(spec.id, "failed", f"`check` needs your function itself, and got {got}: leave out the brackets.")
     rng = np.random.default_rng(_SEED)
     for case in spec.cases:
         trials = [_try(spec, function, case, rng) for _ in range(case.draws)]
@@ -103,7 +105,7 @@ def is_stub(function: object) -> bool:
     """Whether an exercise is still as it was delivered: nothing, ``...``, or a body that computes nothing and returns None."""
     if function is None or function is ...:
         return True
-    code = getattr(function, "__code__", None)
+    code = _code_of(function)
     if code is None:
         return False
     constants = set(map(repr, code.co_consts)) - {"None", "Ellipsis", repr(getattr(function, "__doc__", None))}
@@ -111,10 +113,19 @@ def is_stub(function: object) -> bool:
         return True
     try:
         source = inspect.getsource(function)
-    except (OSError, TypeError):
+    except Exception:  # typed into a console, or its file has changed since: inspect and the tokeniser raise many kinds
         return False
     lines = [line.strip() for line in source.splitlines() if line.strip()]
     return STUB_MARK in lines and lines[-1] == "..."  # lines that the lesson gave stand above the stub
+
+
+def _code_of(function: object) -> CodeType | None:
+    """The code of a function in Python; None for what has none, or only says that it has."""
+    try:
+        code = function.__code__
+    except Exception:  # an object's own __getattr__ may raise anything
+        return None
+    return code if isinstance(code, CodeType) else None
 
 
 def _try(spec: Exercise, function: Callable, case: Case, rng: np.random.Generator) -> Trial:
@@ -126,12 +137,14 @@ def _try(spec: Exercise, function: Callable, case: Case, rng: np.random.Generato
     return Trial(case, arguments, expected, answer, error, changed)
 
 
-def _call(function: Callable, arguments: tuple) -> tuple[object, Exception | None]:
+def _call(function: Callable, arguments: tuple) -> tuple[object, BaseException | None]:
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             return function(*arguments), None
-    except Exception as error:  # whatever the learner's code raises is a finding, not a crash
+    except KeyboardInterrupt:  # the learner stops the cell
+        raise
+    except BaseException as error:  # whatever the learner's code raises, exit() included, is a finding, not a crash
         return None, error
 
 
@@ -142,11 +155,13 @@ def _right(trial: Trial, tolerance: float) -> bool:
 def same(answer: object, expected: object, tolerance: float) -> bool:
     """Equal as numbers and in shape; NaN equals NaN. Tensors, arrays, lists and numbers may stand for each other.
 
-    Tuples and lists of parts of different shapes, (Y, w) for example, are compared part by part.
+    Tuples and lists of parts of different shapes, (Y, w) for example, are compared part by part, words and records by ==.
     """
     try:
         a, b = (np.asarray(x.detach().cpu() if isinstance(x, torch.Tensor) else x, dtype=np.float64) for x in (answer, expected))
-    except (TypeError, ValueError, RuntimeError):  # the last from numpy on a list of tensors with gradient
+    except Exception:  # words, ragged lists, tensors with gradient, and objects that raise what they like when they are asked
+        if isinstance(expected, str) or is_dataclass(expected):
+            return isinstance(answer, type(expected)) and bool(answer == expected)
         parts = isinstance(answer, list | tuple) and isinstance(expected, list | tuple) and len(answer) == len(expected)
         return parts and all(same(x, y, tolerance) for x, y in zip(answer, expected))
     if answer is None or a.shape != b.shape:
@@ -188,12 +203,16 @@ def _thinks_so(formula: Callable, trial: Trial, tolerance: float) -> bool:
     return not trial.changed_input and same(trial.answer, answer, tolerance)
 
 
-def _where(function: Callable, error: Exception) -> str:
+def _where(function: Callable, error: BaseException) -> str:
     """The error and the line of the learner's own function that it came from, or that called the helper it came from."""
-    code = getattr(function, "__code__", None)
+    code = _code_of(function)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if code and frame.filename == code.co_filename
               and frame.name == code.co_name]
-    text = f"{type(error).__name__} ({error})" if str(error) else type(error).__name__
+    try:
+        said = " ".join(str(error).split())
+    except Exception:  # its own __str__ is wrong
+        said = ""
+    text = f"{type(error).__name__} ({said if len(said) <= 200 else said[:197] + '...'})" if said else type(error).__name__
     if not frames:
         return text
     line = linecache.getline(code.co_filename, frames[-1].lineno).strip()
@@ -202,9 +221,12 @@ def _where(function: Callable, error: Exception) -> str:
 
 
 def _brief(value: object) -> str:
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().numpy()
-    if isinstance(value, float | np.floating):
-        return f"{value:.4g}"
-    text = np.array2string(value, precision=4) if isinstance(value, np.ndarray) else repr(value)
+    try:
+        if isinstance(value, torch.Tensor):
+            value = value.detach().cpu().numpy()
+        if isinstance(value, float | np.floating):
+            return f"{value:.4g}"
+        text = np.array2string(value, precision=4) if isinstance(value, np.ndarray) else repr(value)
+    except Exception:  # a tensor without values, or an object that cannot be shown
+        text = f"an object of type {type(value).__name__}"
     return text if len(text) <= 80 else text[:77] + "..."

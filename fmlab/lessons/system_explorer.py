@@ -1,6 +1,6 @@
 """Lesson 01's widgets over the table of systems: a filter, and two systems side by side. Each has three renderings of one state.
 
-Live, native <select> and text fields of ipywidgets, so a keyboard alone will do; without a kernel, the whole table or the chosen pair
+Live, native <select> and text fields of ipywidgets, so a keyboard alone will do; without a kernel, the table or the chosen pair
 as plain HTML, which survives in a saved notebook and on the site; and text.
 """
 
@@ -48,7 +48,8 @@ class Explorer(_Shown):
         return select(**self.wanted)
 
     def __repr__(self) -> str:
-        return "\n".join([_counted(self.found), *(f"  {one.name}: {', '.join(one.place)}; {', '.join(one.usage)}" for one in self.found)])
+        lines = [f"  {one.name}: {', '.join(one.place)}; {', '.join(one.usage)}" for one in self.found]
+        return "\n".join([_counted(self.found), *lines])
 
     def _repr_html_(self) -> str:
         return f"<details><summary>{html.escape(_counted(self.found))}, as a table</summary>{html_table(self.found)}</details>"
@@ -58,8 +59,8 @@ class Explorer(_Shown):
         import ipywidgets
 
         wide = {"description_width": "initial"}
-        fields = {name: ipywidgets.Dropdown(options=[ANY, *options], value=self.wanted.get(name) or ANY, description=_LABELS[name],
-                                            style=wide) for name, options in {**AXES, "usage": USAGES}.items()}
+        fields = {name: ipywidgets.Dropdown(options=[ANY, *options], value=self.wanted.get(name) or ANY, style=wide,
+                                            description=_LABELS[name]) for name, options in {**AXES, "usage": USAGES}.items()}
         fields["words"] = ipywidgets.Text(value=self.wanted.get("words", ""), description=_LABELS["words"], style=wide,
                                           placeholder="in name, data or note")
         table = ipywidgets.HTML()
@@ -125,7 +126,7 @@ def _counted(found: tuple[System, ...]) -> str:
 
 def _answer(found: tuple[System, ...]) -> str:
     status = f'<p role="status"><strong>{_counted(found)}</strong></p>'
-    return status + (html_table(found) if found else "<p>Nobody has built that, as far as this table knows. Take one wish back.</p>")
+    return status + (html_table(found) if found else "<p>Nobody has built that, as far as this table knows. Drop one wish.</p>")
 
 
 def _pair(left: System, right: System) -> dict[str, tuple[str, str]]:
@@ -135,14 +136,16 @@ def _pair(left: System, right: System) -> dict[str, tuple[str, str]]:
 def _side_by_side(left: System, right: System) -> str:
     body = []
     for label, texts in _pair(left, right).items():
-        differ = texts[0] != texts[1]
-        cells = "".join(f"<td>{'<strong>' if differ else ''}{_linked(text)}{'</strong>' if differ else ''}</td>" for text in texts)
+        weight = "{}" if texts[0] == texts[1] else "<strong>{}</strong>"
+        cells = "".join(f"<td>{weight.format(_linked(text))}</td>" for text in texts)
         body.append(f'<tr><th scope="row" style="text-align:left">{html.escape(label)}</th>{cells}</tr>')
-    head = "".join(f'<th scope="col">{html.escape(one.name)}</th>' for one in (left, right))
-    return (f"<table><caption>{html.escape(left.name)} and {html.escape(right.name)}; what differs is bold</caption>"
-            f'<thead><tr><th scope="col">property</th>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>')
+    names = [html.escape(one.name) for one in (left, right)]
+    head = "".join(f'<th scope="col">{word}</th>' for word in ("property", *names))
+    return (f"<table><caption>{' and '.join(names)}; what differs is bold</caption><thead><tr>{head}</tr></thead>"
+            f"<tbody>{''.join(body)}</tbody></table>")
 
 
 def _linked(text: str) -> str:
-    address = text if text.startswith("https://") else f"https://doi.org/{text}" if text.startswith("10.") and "/" in text else ""
+    doi = text.startswith("10.") and "/" in text
+    address = f"https://doi.org/{text}" if doi else text if text.startswith("https://") else ""
     return f'<a href="{html.escape(address)}">{html.escape(text)}</a>' if address else html.escape(text)

@@ -145,7 +145,7 @@ def matrix(datasets: Sequence[str] = LISTED) -> Drawn:
     side.tick_params(labelleft=False, length=0)
     fig.tight_layout(w_pad=0.3)
     drawn = "; ".join(f"{name} {row.sum()} ({number:,} scans)" for name, row, number in zip(datasets, w, n))
-    return fig, f"The partial-label matrix: {len(datasets)} real data sets by {len(columns)} structures. Structures drawn: {drawn}."
+    return fig, f"The partial-label matrix: {len(datasets)} data sets by {len(columns)} structures. Structures drawn: {drawn}."
 
 
 def pairs(datasets: Sequence[str] = LISTED) -> Drawn:
@@ -163,5 +163,5 @@ def pairs(datasets: Sequence[str] = LISTED) -> Drawn:
     ax.set_aspect("equal")
     fig.colorbar(drawn, ax=ax, label="scans in which both are drawn", shrink=0.7)
     found = counted[np.triu_indices(len(names), 1)]
-    return fig, (f"In how many scans two of {len(names)} structures are drawn together. {(found == 0).sum()} of {len(found)} pairs "
-                 f"never are, and are left white; the most frequent pair is in {found.max():,} scans.")
+    return fig, (f"In how many scans two of {len(names)} structures are drawn together. {(found == 0).sum()} of {len(found)} "
+                 f"pairs never are, and are left white; the most frequent pair is in {found.max():,} scans.")

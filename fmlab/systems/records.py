@@ -97,8 +97,8 @@ def place(images: tuple[str, ...], learnt: str, reads: str, text: str) -> tuple[
     A: photographs make it a generalist of all images, several kinds of medical images one of medicine, a single kind a
     specialist. B: what it looks at decides, and in 3-D also whether it learnt in slices. C: words, of any sort, or none.
     """
-    breadth = "natural images" if "photographs" in images else "one field" if len(images) == 1 and images != ("many",) else \
-        "medical images"
+    one_field = len(images) == 1 and "many" not in images
+    breadth = "natural images" if "photographs" in images else "one field" if one_field else "medical images"
     depth = "2-D" if reads == "2-D" else "3-D" if learnt == "3-D" else "2-D to 3-D"
     return breadth, depth, "images and text" if text else "images"
 
