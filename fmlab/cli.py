@@ -150,6 +150,30 @@ def segment_scan(
     print(segment_file(scan, output, model, wanted, reference, scheme, overwrite))
 
 
+@app.command("report")
+def report_scan(
+    scan: Annotated[Path, typer.Argument(help="Your CT in HU: .nii, .nii.gz, .nrrd or a folder of DICOM slices.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="A new folder for the report and its files.")],
+    reference: Annotated[Path | None, typer.Option(help="A label map to score against.")] = None,
+    scheme: Annotated[str | None, typer.Option(help="What the reference's ids mean: totalsegmentator_v2, btcv ...")] = None,
+    clicks: Annotated[Path | None, typer.Option(help="Clicks that correct: what canvas.save_recording wrote, or a list.")] = None,
+    also: Annotated[list[Path] | None, typer.Option(help="Another scan to try the adapted model on; may be repeated.")] = None,
+    also_reference: Annotated[list[Path] | None, typer.Option(help="Its labels; one for each --also, in their order.")] = None,
+    method: Annotated[str, typer.Option(help="What is trained: lora, decoder, linear_probe ...")] = "lora",
+    structures: Annotated[str, typer.Option(help="To adapt to, with commas between; by default those clicked on.")] = "",
+    steps: Annotated[int, typer.Option(min=1, help="Of the adaptation.")] = 40,
+    seed: Annotated[int, typer.Option(min=0, help="Of the adaptation.")] = 0,
+    name: Annotated[str, typer.Option(help="What the scan is called in the report; no patient's name.")] = "scan",
+) -> None:
+    """Segment, correct, adapt to and write up a scan of yours; nothing leaves the machine, and no name is written."""
+    from fmlab.own_scan import Plan, make_report
+    from fmlab.own_scan.making import paired
+
+    wanted = tuple(each.strip() for each in structures.split(",") if each.strip())
+    plan = Plan(method, steps, seed=seed, structures=wanted, name=name)
+    print(make_report(scan, output, reference, scheme, clicks or (), paired(also or [], also_reference or []), plan))
+
+
 @app.command("claims")
 def show_claims(
     claim: Annotated[list[str] | None, typer.Argument(help="In full, such as C05; without it, all in short.")] = None,
