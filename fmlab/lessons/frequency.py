@@ -99,6 +99,8 @@ def published_rows(path: str | Path | None = None) -> dict[str, Rows]:
         raise DataError(f"{path} is not there; bring it by `fmlab data seed FOLDER` from a folder that holds it.") from error
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is not the table of concept frequencies ({error}); fetch it again.") from error
+    if not rows:
+        raise DataError(f"{path} is not the table of concept frequencies (it has no row); fetch it again.")
     found = {}
     for name in dict.fromkeys(row[0] for row in rows):
         found[name] = Rows(*map(np.array, list(zip(*(row for row in rows if row[0] == name)))[1:]))
