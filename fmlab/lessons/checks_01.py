@@ -106,11 +106,11 @@ PLACE = Exercise(
         Misconception("Class names are text too: \"liver\" goes through a text encoder like any sentence. (Whether that helps is "
                       "claim C04.)",
                       _words(lambda images, text: "images and text" if text not in ("", "class names") else "images")),
-        Misconception("C is the wrong way round: \"images\" is for systems into which no words go, whose `text` is \"\".",
-                      _words(lambda images, text: "images" if text else "images and text")),
         Misconception("Multimodal is for you CT *and* MR. Radiologists say it so; on the slides' axis C the second modality is "
                       "text. How many kinds of images there are is axis A.",
                       _words(lambda images, text: "images and text" if len(images) > 1 else "images")),
+        Misconception("C is the wrong way round: \"images\" is for systems into which no words go, whose `text` is \"\".",
+                      _words(lambda images, text: "images" if text else "images and text")),
     ),
     hints=(
         "Three rules, one after the other, and none needs another one's facts. Begin with C, the shortest.",
@@ -163,11 +163,11 @@ def _fits(one: System, reads: str, usage: str) -> bool:
     return one.reads == reads and usage in one.usage
 
 
-def _changes_nothing(function: Callable, rng: np.random.Generator) -> bool:
-    """Whoever is let through alone is let through in company."""
-    among, reads, usage = _all_free(rng)
-    together = function(among, reads, usage)
-    return list(together) == [key for one in among for key in function([one], reads, usage)]
+def _keeps_the_order(function: Callable, rng: np.random.Generator) -> bool:
+    """Whoever is let through alone is let through in company, in the same order."""
+    shelves = [_all_free(rng) for _ in range(8)]
+    return all(list(function(among, reads, usage)) == [key for one in among for key in function([one], reads, usage)]
+               for among, reads, usage in shelves)
 
 
 USABLE = Exercise(
@@ -220,7 +220,8 @@ USABLE = Exercise(
                       lambda among, reads, usage: [one.name for one in among if one.key in usable(among, reads, usage)]),
     ),
     invariants=(
-        Invariant("What you say of a system depends on who else is on the shelf, or on their order.", _changes_nothing),
+        Invariant("What you say of a system depends on who else is on the shelf, or you change their order.",
+                  _keeps_the_order),
     ),
     hints=(
         "A list comprehension with four conditions joined by `and`.",

@@ -194,7 +194,7 @@ WRONG = {
         (usable_without_licence, "may still be somebody's"), (usable_by_learning, "*learnt* in"),
         (usable_main, "main usage alone"),
         (usable_flat, "You forget `reads`"), (usable_for_all, "You forget `usage`."), (usable_records, "systems themselves"),
-        (usable_names, "names to show"), (usable_sorted, "or on their order"),
+        (usable_names, "names to show"), (usable_sorted, "change their order"),
     ],
     "01-known": [
         (known_sets, "count data sets, not scans"), (known_numbers, "give numbers of scans"),
