@@ -8,7 +8,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
@@ -33,8 +33,8 @@ Other = tuple[Scan, str | Path | None]
 class Plan:
     """What is done. method, steps, cubes, seed: of the adaptation. decoder: tune it too; None: where a structure is new to the
     base model, as lesson 17 advises. structures: to adapt to; by default those clicked on, else the largest. name: in the files.
-    overlap: of the zero-shot model's cubes. simulated: whether the clicks were. Raises ScanError, ModelError or VocabularyError for
-    a name, a method or a structure that will not do."""
+    overlap: of the zero-shot model's cubes. simulated: whether the clicks were. Raises ScanError, ModelError or VocabularyError
+    for a name, a method or a structure that will not do."""
 
     method: str = "lora"
     steps: int = 40
@@ -91,8 +91,12 @@ def make_report(scan: Scan, folder: str | Path, reference: str | Path | None = N
     adapted = adapt_to(shot, names, plan.method, decoder, plan.steps, plan.cubes, plan.seed)
     tell(f"adapted to {', '.join(names)}: {adapted.adapter.count:,} numbers, {adapted.seconds:.0f} s")
     start_from = base()
-    answers = [_answers(one, adapted, start_from, zero_shot(one.volume, plan.overlap) if tried else _same(found, one.volume, cut))
-               for one in tested]
+    if tried:
+        answers = [_answers(one, adapted, start_from, zero_shot(one.volume, plan.overlap)) for one in tested]
+    else:  # the models look at the whole scan, as a thin part shows them little of a body, and are judged in the other part
+        seen = _answers(Own(mine.volume), adapted, start_from, found)
+        answers = [Answers({title: _same(labels, tested[0].volume, cut) for title, labels in seen.by_title.items()},
+                           tested[0].reference)]
     models = ["universal", *(["sam"] if made else []), "fseft"]
     origin = scan.info if isinstance(scan, Volume) else {}
     said = _settings(plan, decoder, names, adapted.adapter.base_hash, bool(reference), bool(made), len(tried))
@@ -148,10 +152,10 @@ def _same(whole: Volume, part: Volume, cut: int) -> Volume:
 
 def _answers(one: Own, adapted: Adapted, start_from: nn.Module, universal: Volume) -> Answers:
     """What the universal model, the base model and the adapted one say of a tested volume."""
-    bare, said = replace(one.volume, labels=None, annotated=None), {"universal, zero-shot": universal}
+    said = {"universal, zero-shot": universal}
     if known := [name for name in adapted.structures if name in KNOWN]:
-        said["base, zero-shot"] = applied(start_from, bare, known)
-    return Answers(said | {"adapted": applied(adapted.model, bare, adapted.structures)}, one.reference)
+        said["base, zero-shot"] = applied(start_from, one.volume, known)
+    return Answers(said | {"adapted": applied(adapted.model, one.volume, adapted.structures)}, one.reference)
 
 
 def _short(found: Volume, clicks: Sequence[Click], names: Sequence[str], answers: Sequence[Answers], half: bool) -> list[str]:
