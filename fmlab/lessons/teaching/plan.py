@@ -46,7 +46,7 @@ class Day:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a day. begin, end: minutes after midnight. skipped: sections to leave out. seconds: what all cells take."""
+    """One line of a day. begin, end: minutes after midnight. skipped: to leave out. seconds: what all cells take."""
 
     begin: int
     end: int
@@ -65,7 +65,8 @@ class Need:
 
 
 HALF_DAY = Day("Half a day", 4 * 60, (
-    Stop("00", (3, 6, 8, 10)), Pause("Break", 15), Stop("06", (5, 6, 8, 9, 11)), Pause("Break", 15), Stop("08", (2, 6, 8, 9, 11))))
+    Stop("00", (3, 6, 8, 10)), Pause("Break", 15), Stop("06", (5, 6, 8, 9, 11)), Pause("Break", 15),
+    Stop("08", (2, 6, 8, 9, 11))))
 FULL_DAY = Day("A whole day", 8 * 60, (
     Stop("00", (3, 8, 10)), Pause("Break", 15), Stop("06", (5, 6, 8, 11)), Pause("Lunch", 60), Stop("08", (2, 6, 8, 11)),
     Pause("Break", 15), Stop("12", (6, 9)), Stop("16", (5, 6, 8, 10)), Pause("Open questions, quiz keys", 20)))
@@ -120,8 +121,9 @@ def _table(day: Day) -> str:
     head = (f"**{day.name}**: {taught} minutes of lessons, {lines[-1].end - BEGIN} with breaks.\n\n"
             "| when | what | minutes | leave out | all cells take |\n|---|---|---|---|---|")
     body = "\n".join(map(_line, lines))
-    return (f"{head}\n{body}\n\nOne machine: {asks.gigabytes:g} GB of free memory ({asks.hardware}), at most {asks.megabytes:g} MB "
-            f"of data. {LAPTOPS} laptops that each fetch it: {LAPTOPS * asks.megabytes:,.0f} MB through one line; from one folder: none.")
+    one = f"{asks.gigabytes:g} GB of free memory ({asks.hardware}), at most {asks.megabytes:g} MB of data"
+    room = f"{LAPTOPS} laptops that each download it: {LAPTOPS * asks.megabytes:,.0f} MB; from a folder: none."
+    return f"{head}\n{body}\n\nOne machine: {one}. {room}"
 
 
 def _line(row: Row) -> str:

@@ -10,7 +10,7 @@ from fmlab.lessons.teaching.markdown import Block, inline_html, to_html
 from fmlab.lessons.teaching.results import Figure
 
 Kind = Literal["title", "text", "question", "answer", "exercise", "figure", "printed"]
-FULL = 11.0  # lines of the deck's body size; the deck shrinks what a guess here gets wrong
+FULL = 12.5  # lines of the deck's body size; the deck shrinks what a guess here gets wrong
 _WIDE = 74  # characters of a line
 
 

@@ -28,10 +28,12 @@ from fmlab.lessons.teaching.notes import is_note, notes_of
 from fmlab.lessons.teaching.results import Result
 from fmlab.lessons.teaching.slide import Slide, lines_of, options, paragraph, picture, printed
 
-_SHORT = 240  # characters of a paragraph that is shown whole
-_BEGIN = 190  # and of the beginning of a longer one, after its first sentence
+_SHORT = 300  # characters of a paragraph that is shown whole
+_BEGIN = 240  # and of the beginning of a longer one; its first sentence is shown in any case
+_SEEN = 420  # what is to be seen, where there is no figure above it
 _CAPTION = 230
 _LEAD = {"figure": 2.6, "printed": 3.0, "question": 5.0, "exercise": 6.5}  # lines of text that may stand above
+_OPENING = "What it is about"
 _SEE = "*What to see"
 
 
@@ -60,6 +62,7 @@ class _Deck:
         self.exercises = [spec.id for spec in exercises(lesson.number)]
         self.named: set[str] = set()  # places whose notes have been given
         self.latest = ""  # the heading above
+        self.open: Slide | None = None  # an exercise whose cell has not come
         self.waiting: Slide | None = None  # a heading whose first block has not come
 
     def text(self, source: str) -> None:
@@ -77,7 +80,8 @@ class _Deck:
 
     def heading(self, block: Block) -> None:
         if block.level == 1 and len(self.slides) == 1 and self.waiting is None:  # the lesson's own title has its slide
-            self.waiting = Slide("text", "What it is about")
+            self.latest = _OPENING
+            self.waiting = Slide("text", _OPENING)
             return
         self.latest = block.text
         if block.level < 3:
@@ -94,11 +98,14 @@ class _Deck:
         text = shown(block, after)
         lines = lines_of(block, text)
         slide = self.waiting or self.slides[-1]
+        if slide is self.open and block.kind in ("math", "list", "table"):  # the exercise goes on
+            slide.add(paragraph(text, block.kind), lines)
+            return
         if self.waiting:
             self.slides.append(slide)
             self.waiting = None
         elif slide.kind != "text" or not slide.fits(lines):
-            slide = Slide("text", slide.title if slide.kind == "text" else self.section, slide.over)
+            slide = Slide("text", self.where(), self.section if self.section != self.where() else "")
             self.slides.append(slide)
         slide.add(paragraph(text, block.kind), lines)
         if text != block.text:
@@ -106,7 +113,7 @@ class _Deck:
 
     def exercise(self, block: Block) -> None:
         bold, _, task = block.text.removeprefix("**").partition("**")
-        slide = self.begun(Slide("exercise", bold.strip(" ."), self.section))
+        slide = self.open = self.begun(Slide("exercise", bold.strip(" ."), self.section))
         slide.add(paragraph(task.strip(), "text"), lines_of(block, task))
         slide.notes += self.notes_on(f"exercise {''.join(filter(str.isdigit, bold))}")
 
@@ -114,10 +121,10 @@ class _Deck:
         text = block.text.partition("*What to see")[2].partition("*")[2].strip()
         last = self.slides[-1]
         if last.kind in ("figure", "printed") and self.waiting is None and "caption" not in last.body[-1]:
-            last.add(f"<p class=caption>{inline_html(_begin(text))}</p>", 1)
+            last.add(f"<p class=caption>{inline_html(_begin(text, _CAPTION))}</p>", 1)
         else:
             last = self.begun(Slide("text", "What to see", self.section))
-            last.add(paragraph(shown(Block("text", text), None), "text"), lines_of(block, text))
+            last.add(paragraph(_begin(text, _SEEN), "text"), lines_of(block, _begin(text, _SEEN)))
         last.notes.append(text)
 
     def code(self, source: str) -> None:
@@ -154,9 +161,8 @@ class _Deck:
         self.slides.append(answer)
 
     def checked(self, one: Asked) -> None:
-        slide = self.slides[-1]
-        if slide.kind != "exercise":
-            slide = self.begun(Slide("exercise", f"Exercise: {one.name}", self.section))
+        slide = self.open or self.begun(Slide("exercise", f"Exercise: {one.name}", self.section))
+        self.open = None
         written = self.defined.get(one.question, "")  # the second argument of ``check``
         if written:
             code = stubbed(written)
@@ -231,12 +237,12 @@ def functions_of(source: str) -> dict[str, str]:
             if isinstance(node, ast.FunctionDef)}
 
 
-def _begin(text: str) -> str:
-    """The first sentence, and those after it while they are short together."""
+def _begin(text: str, most: int) -> str:
+    """The first sentence, and those after it while they have at most so many characters together."""
     there = sentences(text)
     kept = there[0]
     for sentence in there[1:]:
-        if len(kept) + len(sentence) > _CAPTION:
+        if len(kept) + len(sentence) > most:
             break
         kept += f" {sentence}"
     return kept
