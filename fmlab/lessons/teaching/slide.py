@@ -12,6 +12,7 @@ from fmlab.lessons.teaching.results import Figure
 Kind = Literal["title", "text", "question", "answer", "exercise", "figure", "printed"]
 FULL = 12.5  # lines of the deck's body size; the deck shrinks what a guess here gets wrong
 _WIDE = 74  # characters of a line
+_PRINTED = 130  # and of a printed one, before it is broken
 
 
 @dataclass
@@ -59,10 +60,14 @@ def picture(figure: Figure) -> str:
 
 
 def printed(text: str, most: int = 18) -> str:
-    """Printed lines, the first of them where there are many."""
+    """Printed lines, the first of them where there are many; a line that the deck has to break counts as often as it is long."""
     lines = text.splitlines()
-    shown = lines if len(lines) <= most else [*lines[:most - 1], f"... and {len(lines) - most + 1} lines more"]
-    return f"<pre>{html.escape(chr(10).join(shown))}</pre>"
+    rows, kept = 0, 0
+    while kept < len(lines) and rows + 1 + len(lines[kept]) // _PRINTED <= most:
+        rows += 1 + len(lines[kept]) // _PRINTED
+        kept += 1
+    more = [f"... and {len(lines) - kept} lines more"] if kept < len(lines) else []
+    return f"<pre>{html.escape(chr(10).join([*lines[:kept], *more]))}</pre>"
 
 
 def paragraph(text: str, kind: str = "") -> str:
