@@ -43,19 +43,21 @@ def cache_folder() -> Path:
     return data_folder() / "site"
 
 
-def key(lesson: Lesson) -> str:
-    """Sixteen hex digits of what the outputs depend on: the lesson's source, the cost profile, the package's version, the weights
-    that ship, and the stored runs that the lesson shows. Code that changes within a version is not seen: then run afresh."""
-    digest = hashlib.sha256("\n".join((LAYOUT, fmlab.__version__, profile().name)).encode())
-    for path in (lesson.path, *_shown(lesson)):
-        digest.update(f"\n{path.name}\n".encode() + _digest(path, path.stat().st_mtime_ns))
-    return digest.hexdigest()[:16]
+def depends(lesson: Lesson) -> dict[str, str]:
+    """What a lesson's outputs depend on, by name, as hex digits or words: its code, the cost profile, the package's version, the
+    weights that ship, and the stored runs that it shows. Its texts are no part of it. Code of the package that changes within a
+    version is not seen: then run afresh.
+    """
+    code = "\0".join(cell.source for cell in notebook(lesson, "solution").cells if cell.cell_type == "code")
+    return {"layout": LAYOUT, "version": fmlab.__version__, "profile": profile().name,
+            "code": hashlib.sha256(code.encode()).hexdigest(),
+            **{path.name: _digest(path, path.stat().st_mtime_ns) for path in _shown(lesson)}}
 
 
 @cache
-def _digest(path: Path, changed: int) -> bytes:
+def _digest(path: Path, changed: int) -> str:
     """A file's sha256; the weights are 60 MB, and every lesson asks for them."""
-    return hashlib.sha256(path.read_bytes()).digest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _shown(lesson: Lesson) -> list[Path]:
@@ -73,38 +75,50 @@ def executed(lesson: Lesson, folder: Path, run: bool = True, fresh: bool = False
     A run is the solution variant, offline, in a kernel of its own. One that stops is not kept, and its page has no outputs.
     Raises LessonError if the cache cannot be written.
     """
-    kept = folder / f"{lesson.name}.{key(lesson)}.ipynb"
-    if not fresh and kept.is_file():
-        return _read(kept)
+    kept, now = folder / f"{lesson.name}.{profile().name}.ipynb", depends(lesson)
     bare = notebook(lesson, "solution")
+    if not fresh and kept.is_file():
+        stored = _read(kept)
+        then = stored.metadata.get("fmlab", {})
+        # a file that is new since then, such as the weights of another lesson, changes nothing
+        if all(now.get(name) == digest for name, digest in then.get("depends", {"layout": ""}).items()):
+            return Executed(_with_outputs(bare, stored), True, then.get("ran", ""))
     if not run:
         return Executed(bare, False)
     result = runner.run(lesson, "solution", pages=True, progress=progress)
     stopped = [problem for problem in result.problems if _STOPPED.match(problem)]
     if stopped:
         return Executed(bare, False, problem=stopped[0])
-    _keep(result.notebook, kept, lesson)
-    return _read(kept)
+    today = date.today().isoformat()
+    _keep(result.notebook, kept, {"ran": today, "depends": now})
+    return Executed(_with_outputs(bare, result.notebook), True, today)
 
 
-def _keep(made: NotebookNode, kept: Path, lesson: Lesson) -> None:
-    """Store what was executed, in place of what was kept of older sources. The figure of a widget stays, its live state goes."""
-    made.metadata.pop("widgets", None)
-    made.metadata["fmlab"] = {**made.metadata.get("fmlab", {}), "ran": date.today().isoformat()}
+def _with_outputs(bare: NotebookNode, ran: NotebookNode) -> NotebookNode:
+    """The notebook as its source is today, with the outputs of a run of the same code."""
+    outputs = iter([cell.outputs for cell in ran.cells if cell.cell_type == "code"])
+    for cell in bare.cells:
+        if cell.cell_type == "code":
+            cell.outputs = next(outputs)
+    return bare
+
+
+def _keep(made: NotebookNode, kept: Path, about: dict[str, object]) -> None:
+    """Store what was executed, without the widgets' live state: their figures stay."""
+    stored = made.copy()
+    stored.metadata = {**made.metadata, "fmlab": {**made.metadata.get("fmlab", {}), **about}}
+    stored.metadata.pop("widgets", None)
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(kept, as_bytes(made))
-        for old in set(kept.parent.glob(f"{lesson.name}.*.ipynb")) - {kept}:
-            old.unlink(missing_ok=True)
+        write_bytes(kept, as_bytes(stored))
     except OSError as error:
         raise LessonError(f"The executed lesson cannot be kept in {kept.parent} ({error}); choose another --cache.") from error
 
 
-def _read(kept: Path) -> Executed:
+def _read(kept: Path) -> NotebookNode:
     import nbformat
 
     try:
-        made = nbformat.read(kept, as_version=4)
+        return nbformat.read(kept, as_version=4)
     except Exception as error:  # nbformat, json and the validator each raise their own kinds
         raise LessonError(f"{kept} cannot be read ({error}); delete it, and the lesson runs again.") from error
-    return Executed(made, True, made.metadata.get("fmlab", {}).get("ran", ""))

@@ -148,11 +148,35 @@ def test_a_lesson_runs_once_until_its_source_changes(course, tmp_path, runner):
     first = executed.executed(lesson, tmp_path / "cache")
     again = executed.executed(lesson, tmp_path / "cache")
     assert first.ran and again.ran and again.when and runner == ["00_tiny"]
-    assert "widgets" not in again.notebook.metadata
+    assert first.notebook == again.notebook and again.notebook.cells[-1].outputs
     lesson.path.write_text(lesson.path.read_text() + "\n# %%\n1\n")
     executed.executed(lesson, tmp_path / "cache")
     assert runner == ["00_tiny"] * 2
     assert len(list((tmp_path / "cache").iterdir())) == 1  # what was kept of the older source is gone
+
+
+def test_a_new_text_is_shown_with_the_old_outputs(course, tmp_path, runner):
+    lesson = lessons(course)[0]
+    executed.executed(lesson, tmp_path / "cache")
+    lesson.path.write_text(lesson.path.read_text().replace("# ## A heading\n# A", "# Before it.\n\n# %% [markdown]\n# A new"))
+    later = executed.executed(lesson, tmp_path / "cache")
+    assert runner == ["00_tiny"] and later.ran
+    assert any("A new formula" in cell.source for cell in later.notebook.cells)
+    assert [cell.outputs[0].text for cell in later.notebook.cells if cell.source.startswith("quiz(")] == ["ran quiz(\n"]
+
+
+def test_weights_that_change_run_it_again_and_new_ones_do_not(course, tmp_path, runner, monkeypatch):
+    lesson, files = lessons(course)[0], tmp_path / "files"
+    files.mkdir()
+    (files / "one").write_text("1")
+    monkeypatch.setattr(executed, "_shown", lambda lesson: sorted(files.iterdir()))
+    executed.executed(lesson, tmp_path / "cache")
+    (files / "two").write_text("2")
+    executed.executed(lesson, tmp_path / "cache")
+    assert runner == ["00_tiny"]
+    (files / "one").write_text("changed")
+    executed.executed(lesson, tmp_path / "cache")
+    assert runner == ["00_tiny"] * 2
 
 
 def test_fresh_runs_again_and_no_run_never(course, tmp_path, runner):
@@ -165,17 +189,15 @@ def test_fresh_runs_again_and_no_run_never(course, tmp_path, runner):
     assert executed.executed(lesson, tmp_path / "cache", run=False).ran
 
 
-def test_the_key_follows_profile_version_and_stored_runs(course, monkeypatch):
+def test_outputs_depend_on_profile_version_and_stored_runs(course, monkeypatch):
     lesson = lessons(course)[0]
-    keys = {executed.key(lesson)}
+    before = executed.depends(lesson)
     monkeypatch.setenv("FMLAB_PROFILE", "ci")
-    keys.add(executed.key(lesson))
     monkeypatch.setattr(executed.fmlab, "__version__", "99")
-    keys.add(executed.key(lesson))
     lesson.path.write_text(lesson.path.read_text().replace("zebra", "zebra C05"))
-    shown = [path.name for path in executed._shown(lesson)]
-    assert "C05.jsonl" in shown and "C06.jsonl" not in shown and "sam-nano.safetensors" in shown
-    assert len(keys | {executed.key(lesson)}) == 4
+    after = executed.depends(lesson)
+    assert {name for name in before if before[name] != after[name]} == {"version", "profile"}
+    assert after.keys() - before.keys() == {"C05.jsonl"} and "sam-nano.safetensors" in before
 
 
 def test_a_run_that_stops_is_not_kept_and_its_page_says_so(course, tmp_path, monkeypatch, scan):
