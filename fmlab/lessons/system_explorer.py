@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fmlab.systems import AXES, USAGES, System, html_table, select, system, systems
-from fmlab.systems.page import rows
+from fmlab.systems.page import SHORT, rows
 
 ANY = "any"
+_LEFT = "text-align:left;vertical-align:top"  # inline, as JupyterLab keeps nothing else and would set words to the right
 _LABELS = {"A": "A: generalist or specialised", "B": "B: 2-D or 3-D", "C": "C: text", "usage": "usage", "words": "words"}
 
 
@@ -52,7 +53,7 @@ class Explorer(_Shown):
         return "\n".join([_counted(self.found), *lines])
 
     def _repr_html_(self) -> str:
-        return f"<details><summary>{html.escape(_counted(self.found))}, as a table</summary>{html_table(self.found)}</details>"
+        return f"<details><summary>{html.escape(_counted(self.found))}, as a table</summary>{_wide(self.found)}</details>"
 
     def widget(self) -> object:
         """The live form: four lists, a field for words, and the table of what is left."""
@@ -126,7 +127,11 @@ def _counted(found: tuple[System, ...]) -> str:
 
 def _answer(found: tuple[System, ...]) -> str:
     status = f'<p role="status"><strong>{_counted(found)}</strong></p>'
-    return status + (html_table(found) if found else "<p>Nobody has built that, as far as this table knows. Drop one wish.</p>")
+    return status + (_wide(found) if found else "<p>Nobody has built that, as far as this table knows. Drop one wish.</p>")
+
+
+def _wide(found: tuple[System, ...]) -> str:
+    return f'<div style="overflow-x:auto">{html_table(found, columns=SHORT)}</div>'
 
 
 def _pair(left: System, right: System) -> dict[str, tuple[str, str]]:
@@ -137,10 +142,10 @@ def _side_by_side(left: System, right: System) -> str:
     body = []
     for label, texts in _pair(left, right).items():
         weight = "{}" if texts[0] == texts[1] else "<strong>{}</strong>"
-        cells = "".join(f"<td>{weight.format(_linked(text))}</td>" for text in texts)
-        body.append(f'<tr><th scope="row" style="text-align:left">{html.escape(label)}</th>{cells}</tr>')
+        cells = "".join(f'<td style="{_LEFT}">{weight.format(_linked(text))}</td>' for text in texts)
+        body.append(f'<tr><th scope="row" style="{_LEFT}">{html.escape(label)}</th>{cells}</tr>')
     names = [html.escape(one.name) for one in (left, right)]
-    head = "".join(f'<th scope="col">{word}</th>' for word in ("property", *names))
+    head = "".join(f'<th scope="col" style="{_LEFT}">{word}</th>' for word in ("property", *names))
     return (f"<table><caption>{' and '.join(names)}; what differs is bold</caption><thead><tr>{head}</tr></thead>"
             f"<tbody>{''.join(body)}</tbody></table>")
 

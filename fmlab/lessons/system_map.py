@@ -119,10 +119,12 @@ def seventeen() -> str:
         numbers = [f"{value:,}" if value else "not seen" for value in (one.published, one.targets)]
         listed = f"{one.listed:,}" if one.listed else "tested on" if one.tested else "none"
         licence = (templates.TEMPLATES[one.template].licence if one.template else "") or "not seen"
-        cells = "".join(f"<td>{cell}</td>" for cell in (numbers[0], listed, numbers[1], licence, one.note))
-        rows.append(f'<tr><td>{number}</td><th scope="row">{one.title}</th>{cells}</tr>')
-    words = ("number", "data set", "scans, as published", "of them in the released list", "targets", "licence", "note")
-    head = "".join(f'<th scope="col">{word}</th>' for word in words)
+        cells = "".join(f"<td>{cell}</td>" for cell in (numbers[0], listed, numbers[1]))
+        words = "".join(f'<td style="text-align:left">{cell}</td>' for cell in (licence, one.note))
+        rows.append(f'<tr><td>{number}</td><th scope="row" style="text-align:left">{one.title}</th>{cells}{words}</tr>')
+    titles = ("number", "data set", "scans, as published", "of them in the released list", "targets", "licence", "note")
+    left = ' style="text-align:left"'
+    head = "".join(f'<th scope="col"{left if title in ("data set", "licence", "note") else ""}>{title}</th>' for title in titles)
     caption = "Seventeen data sets: fourteen to train on, three to test on"
     return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 

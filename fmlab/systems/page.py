@@ -12,6 +12,10 @@ from fmlab.systems.records import NONE, NOT_SEEN, System, ancestors, systems
 
 COLUMNS = ("system", "year", "A", "B", "C", "usage", "learnt from", "taught by", "parameters", "licence: code",
            "licence: weights", "weights", "in fmlab")
+SHORT = ("system", "year", "A", "B", "C", "usage", "learnt from", "licence: weights", "in fmlab")
+"""Columns that fit a notebook's width."""
+_LEFT = "text-align:left"  # inline, as JupyterLab keeps nothing else and would set words to the right
+_WHOLE = ("year", "B")  # columns whose words are not to be broken
 _STYLE = """body{font:15px/1.4 system-ui,sans-serif;margin:1.5em;color:#111;background:#fff}
 table{border-collapse:collapse;width:100%;font-size:12px}caption{text-align:left;padding:.4em 0}
 th,td{border:1px solid #bbb;padding:.25em .4em;text-align:left;vertical-align:top}thead th{background:#eee}a{color:#0050a0}
@@ -54,33 +58,42 @@ def rows(one: System) -> dict[str, str]:
     }
 
 
-def _cells(one: System) -> list[str]:
+def _cells(one: System) -> dict[str, str]:
     learnt = one.data if not one.amount else f"{one.data} ({amount(one)})"
     there = "to be had" if one.has_weights else NOT_SEEN if not one.weights else NONE
     ours = one.module.removeprefix("fmlab.") + (f" (lesson {', '.join(one.lessons)})" if one.lessons else "")
-    return [one.name, str(one.year), *one.place, ", ".join(one.usage), learnt, ", ".join(one.taught_by), parameters(one),
-            licence(one.code_licence), licence(one.weights_licence), there, ours.strip() or "-"]
+    words = (one.name, str(one.year), *one.place, ", ".join(one.usage), learnt, ", ".join(one.taught_by), parameters(one),
+             licence(one.code_licence), licence(one.weights_licence), there, ours.strip() or "-")
+    return dict(zip(COLUMNS, words, strict=True))
 
 
 def markdown(shown: Sequence[System] | None = None) -> str:
     """The table in Markdown, a line each; names link to the paper."""
     lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
     for one in systems() if shown is None else shown:
-        name, *rest = (cell.replace("|", "/") for cell in _cells(one))
+        name, *rest = (cell.replace("|", "/") for cell in _cells(one).values())
         lines.append("| " + " | ".join([f"[{name}](https://doi.org/{one.doi})" if one.doi else name, *rest]) + " |")
     return "\n".join(lines) + "\n"
 
 
-def html_table(shown: Sequence[System] | None = None, caption: str = "") -> str:
-    """The table in HTML without styles or scripts, with row and column headers; JupyterLab keeps it in a saved notebook."""
-    body = []
-    for one in systems() if shown is None else shown:
-        name, *rest = map(html.escape, _cells(one))
-        name = f'<a href="https://doi.org/{html.escape(one.doi)}">{name}</a>' if one.doi else name
-        body.append(f'<tr><th scope="row">{name}</th>' + "".join(f"<td>{cell}</td>" for cell in rest) + "</tr>")
-    head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in COLUMNS)
-    return (f"<table><caption>{html.escape(caption or f'{len(body)} systems')}</caption><thead><tr>{head}</tr></thead>"
-            f"<tbody>{''.join(body)}</tbody></table>")
+def html_table(shown: Sequence[System] | None = None, caption: str = "", columns: Sequence[str] = COLUMNS) -> str:
+    """The table in HTML without scripts, with row and column headers; JupyterLab keeps it in a saved notebook.
+
+    columns: of COLUMNS, the first of them "system", which links to the paper.
+    """
+    found = systems() if shown is None else tuple(shown)
+    body = "".join(_row(one, columns[1:]) for one in found)
+    head = "".join(f'<th scope="col" style="{_LEFT}">{html.escape(column)}</th>' for column in columns)
+    words = html.escape(caption or f"{len(found)} system{'' if len(found) == 1 else 's'}")
+    return f"<table><caption>{words}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _row(one: System, columns: Sequence[str]) -> str:
+    cells, name = _cells(one), html.escape(one.name)
+    name = f'<a href="https://doi.org/{html.escape(one.doi)}">{name}</a>' if one.doi else name
+    rest = "".join(f'<td style="{_LEFT}{";white-space:nowrap" if column in _WHOLE else ""}">{html.escape(cells[column])}</td>'
+                   for column in columns)
+    return f'<tr><th scope="row" style="{_LEFT}">{name}</th>{rest}</tr>'
 
 
 def page(shown: Sequence[System] | None = None) -> str:
