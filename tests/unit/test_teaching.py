@@ -199,6 +199,12 @@ def test_headings_predictions_exercises_and_questions_become_slides(lesson):
     assert "".join(answer.body).count("class=right") == 1
 
 
+def test_text_of_the_section_before_does_not_lead_to_an_exercise(lesson):
+    lesson.path.write_text(SOURCE.replace("# **Exercise 3.**", "# ## 4. Another\n# **Exercise 3.**"))
+    exercise = of_kind(slides(source.read(lesson.path)), "exercise")[0]
+    assert exercise.over == "4. Another" and "Two masks are compared" not in "".join(exercise.body)
+
+
 def test_the_teachers_words_stand_where_they_belong(lesson):
     made = slides(lesson)
     assert "Notes for teachers" in "".join(made[0].notes)

@@ -193,11 +193,11 @@ class _Deck:
 
     def begun(self, slide: Slide) -> Slide:
         """Begin a slide; a heading that waits for its text gives its notes to it, and little text before it stands above."""
-        if self.waiting:
+        last = self.slides[-1]
+        if self.waiting:  # what stands before its heading is of another section
             slide.notes += self.waiting.notes
             self.waiting = None
-        last = self.slides[-1]
-        if last.kind == "text" and last.weight <= _LEAD.get(slide.kind, 0) and last.title != "What to see":
+        elif last.kind == "text" and last.weight <= _LEAD.get(slide.kind, 0) and last.title != "What to see":
             self.slides.pop()
             slide.add(f"<div class=lead>{''.join(last.body)}</div>", last.weight)
             slide.notes += last.notes

@@ -10,18 +10,20 @@ let other = null; // the window with the notes
 function fit(slide) {
   const body = slide.querySelector(".body");
   const size = parseFloat(getComputedStyle(body).fontSize);
-  body.querySelectorAll("pre").forEach(narrow);
+  body.querySelectorAll("pre, .math").forEach(narrow);
   for (const part of [1.2, 1.1, 1, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55]) {
     body.style.fontSize = `${size * part}px`;
     if (!over(body) && (part <= 1 || filled(body) < 0.7)) return;
   }
 }
 
-// Long printed lines get smaller type down to 75 %, and are broken beyond that.
-function narrow(pre) {
-  const part = Math.min(1, pre.clientWidth / pre.scrollWidth / 1.2); // what may grow by 1.2 has to have the room
-  pre.style.whiteSpace = part < 0.75 ? "pre-wrap" : "pre";
-  if (part >= 0.75) pre.style.fontSize = `${0.66 * part}em`;
+// A long equation gets smaller type by itself, and so do long printed lines down to 75 %; beyond that they are broken.
+function narrow(box) {
+  const printed = box.tagName === "PRE";
+  const part = Math.min(1, box.clientWidth / (box.scrollWidth + 20) / (printed ? 1.2 : 1)); // a slide may grow by 1.2
+  if (box.scrollWidth <= box.clientWidth && !printed) return;
+  if (printed) box.style.whiteSpace = part < 0.75 ? "pre-wrap" : "pre";
+  if (!printed || part >= 0.75) box.style.fontSize = `${(printed ? 0.66 : 1) * part}em`;
 }
 
 function filled(body) {
