@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from fmlab.lessons.build import stubbed
 from fmlab.site.pictures import compact
-from fmlab.site.questions import asked
+from fmlab.site.questions import asked, computed
 from fmlab.site.voxels import Scan, scan_in
 from fmlab.viewer import static
 
@@ -71,6 +71,8 @@ def _marked(executed: NotebookNode, scans: list[Scan]) -> NotebookNode:
 def _page(cell: NotebookNode, lesson: str) -> dict[str, str]:
     source, tags = cell.source, cell.metadata.get("tags", [])
     html = asked(source, lesson)
+    if html is None:
+        html = computed(source, [str(output.get("data", {}).get("text/plain", "")) for output in cell.outputs])
     if html is not None:
         return {"html": html}
     if "solution" in tags:

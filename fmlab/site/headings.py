@@ -9,8 +9,8 @@ from html import unescape
 from html.parser import HTMLParser
 
 _HEADING = re.compile(r"<h([2-4])(?: id=\"[^\"]*\")?>(.*?)</h\1>", re.DOTALL)
-_SKIPPED = {"script", "style", "template", "annotation"}
-_FOLDED = {"solution", "listing", "hints", "quiz"}  # what a reader unfolds must not be given away by a search
+_SKIPPED = {"script", "style", "template", "annotation", "details"}  # a search must not give away what a reader unfolds
+_QUIZ = "quiz"
 
 
 @dataclass
@@ -71,7 +71,7 @@ class _Reader(HTMLParser):
         said = dict(attrs)
         if self.skipped:
             self.skipped += [tag] * (tag == self.skipped[0])
-        elif tag in _SKIPPED or _FOLDED & set((said.get("class") or "").split()):
+        elif tag in _SKIPPED or _QUIZ in (said.get("class") or "").split():
             self.skipped.append(tag)
         elif tag in ("h2", "h3", "h4") and said.get("id"):
             self.sections.append(Section(int(tag[1]), said["id"], ""))

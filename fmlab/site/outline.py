@@ -42,7 +42,7 @@ def parts(lessons: Sequence[Lesson], pages: Collection[str]) -> list[tuple[str, 
         about = lesson.goals[0] if lesson.goals else ""
         sections = [one.strip() for one in lesson.section.split(",")]
         words = ", ".join(f"{one} {SECTIONS[one]}" for one in sections if one in SECTIONS)
-        part = sections[0][:1] if sections[0] in SECTIONS else ""
+        part = sections[0][:1] if sections[0][:1] in PARTS else ""
         rows[part].append(Row(lesson.number, lesson.title, words, about, lesson.budget.minutes, page if page in pages else ""))
     return [(f"{key}. {PARTS[key]}" if key else PARTS[key], rows[key]) for key in PARTS if rows[key]]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from html import escape
 
 from fmlab.lessons.exercise import exercises
@@ -10,6 +11,7 @@ from fmlab.lessons.quiz import Question, questions
 from fmlab.lessons.show import inline
 
 _LETTERS = "ABCDEFGH"
+_CHOICE = re.compile(r"(?P<question>.+)\n(?P<options>(?:  \d+\. .+\n)+)Answer by number: .*")  # how a Choice reads as text
 
 
 def asked(source: str, lesson: str) -> str | None:
@@ -29,6 +31,15 @@ def asked(source: str, lesson: str) -> str | None:
         case ("predict", [str(name), str(question), [_, _, *_] as options]):
             return prediction(name, question, options)
     return None
+
+
+def computed(source: str, shown: list[str]) -> str | None:
+    """A prediction whose words were put together when the cell ran, from the text that it showed; None for any other cell."""
+    name = re.match(r'predict\("([\w-]+)",', source)
+    found = _CHOICE.fullmatch(shown[0]) if name and len(shown) == 1 else None
+    if found is None:
+        return None
+    return prediction(name[1], found["question"], re.findall(r"^  \d+\. (.+)$", found["options"], re.MULTILINE))
 
 
 def quiz(question: Question) -> str:

@@ -53,7 +53,7 @@ class Reader:
         place = self.page.locator(".scan").nth(number)
         place.scroll_into_view_if_needed()
         canvas = place.locator("canvas")
-        expect(canvas).to_have_attribute("data-painted", re.compile("axial"), timeout=30_000)
+        expect(canvas).to_have_attribute("data-painted", re.compile("axial|coronal|sagittal"), timeout=30_000)
         return place
 
 

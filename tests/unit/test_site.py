@@ -20,10 +20,11 @@ from typer.testing import CliRunner
 from fmlab import cli
 from fmlab.errors import LessonError
 from fmlab.lessons.build import notebook
+from fmlab.lessons.predict import predict
 from fmlab.lessons.quiz import questions
 from fmlab.lessons.run import Run
 from fmlab.lessons.source import lessons, read
-from fmlab.site import build, executed, headings, pictures, voxels
+from fmlab.site import build, executed, headings, outline, pictures, voxels
 from fmlab.site import questions as asked
 from fmlab.site.cells import cells
 from fmlab.site.command import parsed
@@ -378,6 +379,29 @@ def test_text_under_headings_leaves_out_scripts_and_folded_answers():
                                     "%matplotlib inline", "# hint('00-dice')\n1", "def f(:", ""])
 def test_other_cells_are_left_alone(source):
     assert asked.asked(source, "00") is None
+
+
+def test_a_prediction_with_computed_words_is_one_too():
+    source = 'predict("00-p1", f"Of {n}?", [f"{n}", "none"])'
+    html = asked.computed(source, [repr(predict("00-p1", "Of 3?", ["3", "none"]))])
+    assert html == asked.prediction("00-p1", "Of 3?", ["3", "none"])
+    assert asked.computed(source, []) is None and asked.computed("print(1)", ["1"]) is None
+
+
+def test_a_lesson_stands_under_its_part(course):
+    first, second = lessons(course)
+    whole = [replace(first, section="1"), replace(second, section="3.B, 3.C"), replace(second, section="-")]
+    parts = outline.parts(whole, ["00_tiny.html"])
+    assert [(heading[:2], len(rows)) for heading, rows in parts] == [("Be", 1), ("1.", 1), ("3.", 1)]
+    assert parts[1][1][0].page == "00_tiny.html" and parts[2][1][0].page == ""
+    assert parts[2][1][0].section == "3.B how useful it is, 3.C few-shot, efficient fine-tuning"
+
+
+def test_the_map_holds_every_system_once():
+    names = [one.name for _, row in outline.grid({"08": "x.html"}) for cell in row for one, page in cell]
+    assert sorted(names) == sorted(one.name for one in outline.systems())
+    linked = {one.name for _, row in outline.grid({"08": "x.html"}) for cell in row for one, page in cell if page}
+    assert "SAM" in linked and "DoDNet" not in linked
 
 
 def test_a_source_that_is_shown_is_folded(course):

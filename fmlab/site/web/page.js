@@ -151,7 +151,7 @@
 
   const contents = document.querySelector(".contents details");
   if (contents) {
-    const wide = matchMedia("(min-width: 72rem)");
+    const wide = matchMedia("(min-width: 74rem)");
     const fold = () => (contents.open = wide.matches);
     wide.addEventListener("change", fold);
     fold();
