@@ -2,7 +2,7 @@
 
     u_i = P_I theta_I(X_i) / |...|      v_j = P_T theta_T(T_j) / |...|      s_ij = exp(t) u_i . v_j
 
-Source: Radford et al. 2021, arXiv:2103.00020, figure 3; FLAIR keeps it, doi:10.1016/j.media.2024.103357, section 3.
+Source: Radford et al. 2021, arXiv:2103.00020, figure 3; FLAIR keeps it, doi:10.1016/j.media.2024.103357.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 Pictures of one category share their captions' mass evenly. With all categories different it is CLIP's loss.
 
-Source: Silva-Rodriguez et al. 2025, doi:10.1016/j.media.2024.103357, equations 2 to 4, and its released code (Apache-2.0).
+Source: Silva-Rodriguez et al. 2025, doi:10.1016/j.media.2024.103357, and its released code (github.com/jusiro/FLAIR).
 """
 
 from __future__ import annotations

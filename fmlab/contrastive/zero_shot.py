@@ -5,7 +5,7 @@
 FLAIR averages embeddings of length 1 and does not normalise the mean: a class whose texts say different things has a shorter
 w_k, lower logits, and is chosen less often than it should be. CLIP normalises again.
 
-Source: Silva-Rodriguez et al. 2025, doi:10.1016/j.media.2024.103357, section 3.3, and its released code; Radford et al. 2021,
+Source: Silva-Rodriguez et al. 2025, doi:10.1016/j.media.2024.103357, and its released code; Radford et al. 2021,
 arXiv:2103.00020, section 3.1.4.
 """
 

@@ -32,7 +32,7 @@ STYLES = {"specialist": ("o-", "#0072B2"), "generalist": ("s--", "#D55E00"), "fe
 def photographs(pictures: Sequence, titles: Sequence[str] = (), columns: int = 6, inches: float = 1.55) -> Figure:
     """Pictures (3, H, W) in [0, 1], row by row."""
     rows = -(-len(pictures) // columns)
-    titles = [textwrap.fill(title, round(15 * inches)) for title in titles]
+    titles = [textwrap.fill(title, round(13 * inches)) for title in titles]
     high = inches * (1.3 if titles else 1.02)
     fig, axes = _figure((inches * columns, high * rows), rows, columns)
     for ax in axes.flat:
@@ -117,7 +117,7 @@ def probe_curves(curves: Mapping[str, Mapping[int, float]], zero: Mapping[str, f
                 color=STYLES[arm][1])
         told.append(f"{arm}, zero-shot: {value:.2f}")
     ax.axhline(chance, color="#595959", linewidth=0.8)
-    ax.text(0.99, chance, "chance", transform=ax.get_yaxis_transform(), ha="right", va="bottom", fontsize=7, color="#595959")
+    ax.text(0.01, chance, "chance", transform=ax.get_yaxis_transform(), ha="left", va="top", fontsize=7, color="#595959")
     ax.set_xscale("log", base=2)
     ticks = list(next(iter(curves.values())))
     ax.set_xticks(ticks, [str(n) for n in ticks])
