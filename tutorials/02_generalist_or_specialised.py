@@ -317,9 +317,9 @@ for table in show.two_tables():
 # These are the slides' two tables, redrawn with our numbers. FLAIR's own, with CLIP and BiomedCLIP beside it, are in [the
 # paper](https://doi.org/10.1016/j.media.2024.103357). Before you take sides:
 #
-# - **Is it the field, or the number?** *Few fundus pictures* has the generalist's 150 eyes and nothing else. Compare its column
-#   with the generalist's: do the other 1350 pictures help, or are they in the way? Compare it with the specialist's: what is
-#   left is the number of eyes.
+# - **Is it the field, or the number?** *Few fundus pictures* has the generalist's 150 eyes and nothing else, for as many steps,
+#   so that it meets each of them ten times as often. Compare its column with the generalist's: with a budget as small as this, do
+#   the other 1350 pictures help, or are they in the way? Compare it with the specialist's: what is left is the number of eyes.
 # - **Whose budget is equal?** Ours is: 1500 pictures, 300 steps, one architecture. Real generalists saw fifty or a thousand
 #   times as many pictures as FLAIR, with larger networks. "Better per picture" and "better to download" are two questions.
 # - **How special is special?** Our specialist fails on what is no eye, and half fails on an eye through another camera.

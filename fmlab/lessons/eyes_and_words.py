@@ -137,12 +137,11 @@ def two_tables(source: claims.Source = "shipped") -> list[Table]:
         ("Zero-shot", ("generalist", "few fundus pictures", "specialist"), ("names", "knowledge")),
         ("Linear probe", ("untrained", "generalist", "few fundus pictures", "specialist"), ("linear probe",)),
     ):
-        columns = [(arm, way) for arm in arms for way in ways]
-        heads = ("examination", "chance", *(f"{arm}, {way}" if len(ways) > 1 else arm for arm, way in columns))
-        rows = [(name, f"{runs[0].details['chance'][name]:.2f}",
-                 *(f"{np.mean([each[arm][name][way] for each in found]):.2f}" for arm, way in columns))
-                for name in found[0]["specialist"]]
-        tables.append(Table(f"{title}, balanced accuracy, mean of {len(runs)} seed{'s' * (len(runs) != 1)}", heads, rows, []))
+        rows = [(name if len(ways) == 1 else f"{name}: by {way}", f"{runs[0].details['chance'][name]:.2f}",
+                 *(f"{np.mean([each[arm][name][way] for each in found]):.2f}" for arm in arms))
+                for name in found[0]["specialist"] for way in ways]
+        caption = f"{title}, balanced accuracy, mean of {len(runs)} seed{'s' * (len(runs) != 1)}"
+        tables.append(Table(caption, ("examination", "chance", *arms), rows))
     return tables
 
 
