@@ -28,8 +28,16 @@ Runs = Annotated[Path, typer.Option(help="Where `fmlab run` left executed lesson
 Online = Annotated[bool, typer.Option("--online/--offline", help="Let the lesson use the network.")]
 
 
+def plain_streams() -> None:
+    """A letter that the terminal's encoding does not have (cp1252, ASCII) is printed as \\xe9, and does not end the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """Run the command line; what fmlab refuses ends in one sentence on stderr and exit code 2."""
+    plain_streams()
     try:
         app()
     except FmlabError as error:

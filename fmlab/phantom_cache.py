@@ -12,8 +12,6 @@ import os
 import re
 import uuid
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -81,8 +79,8 @@ def load(body: Body, sampler: Sampler) -> Volume:
         return _read(body)
     except FileNotFoundError:
         reason = "is not there any more"
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        reason = f"is damaged ({error})"
+    except Exception as error:  # zipfile, zlib, numpy and json raise many kinds; whatever it is, the body can be made again
+        reason = f"is damaged ({error or type(error).__name__})"
     warnings.warn(f"The cached phantom {body.path} {reason}; it is made again.", stacklevel=2)
     make(body, sampler)
     return _read(body)

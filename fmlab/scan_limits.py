@@ -1,4 +1,4 @@
-"""What a scan's header claims is held against its file and the memory before anything is allocated: it is soon said."""
+"""What a header claims is held against its file and the memory before anything is allocated: a few bytes can claim terabytes."""
 
 from __future__ import annotations
 

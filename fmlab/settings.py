@@ -60,6 +60,9 @@ def device() -> torch.device:
 
 def data_folder() -> Path:
     """The cache of downloaded and generated data: FMLAB_DATA if set, else ~/.cache/fmlab (or XDG_CACHE_HOME/fmlab)."""
-    if folder := os.environ.get("FMLAB_DATA"):
-        return Path(folder).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "fmlab"
+    try:
+        if folder := os.environ.get("FMLAB_DATA"):
+            return Path(folder).expanduser()
+        return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "fmlab"
+    except RuntimeError as error:  # a user without a home, as in some containers
+        raise SettingsError("There is no home folder to keep data in; set FMLAB_DATA to a folder of yours.") from error

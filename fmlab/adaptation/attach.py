@@ -32,7 +32,7 @@ from fmlab.adaptation.heads import head_for, recipe_for
 from fmlab.adaptation.report import Report, report
 from fmlab.backbones.caching import weights_hash
 from fmlab.backbones.segmenter import Segmenter
-from fmlab.errors import ModelError
+from fmlab.errors import FmlabError, ModelError
 from fmlab.training.order import seeded
 
 
@@ -227,7 +227,7 @@ def load(model: Segmenter, path: str | Path) -> Adapter:
         raise ModelError(f"{path} was trained on a base model with the hash {said['base']}, and this one has {found}; load the "
                          "weights that it was trained on.")
     with unchanged_on_failure(model):
-        adapter = attach(model, said["method"], said["structures"], said["decoder"], said["seed"], **said["options"])
+        adapter = _attached(model, path, said)
         for name, module in added(model):
             if isinstance(module, Gated) and f"{name}.v" in tensors:  # pruned layers are smaller than attach makes them
                 module.keep(torch.arange(min(len(tensors[f"{name}.v"]), len(module.v)), device=module.v.device))
@@ -240,6 +240,18 @@ def load(model: Segmenter, path: str | Path) -> Adapter:
     for name, value in tensors.items():
         state[name].copy_(value)
     return adapter
+
+
+def _attached(model: Segmenter, path: Path, said: dict[str, Any]) -> Adapter:
+    """``attach`` as a file says it was done; ModelError for options of which nothing can be made."""
+    try:
+        return attach(model, said["method"], said["structures"], said["decoder"], said["seed"], **said["options"])
+    except FmlabError:
+        raise
+    except Exception as error:  # the layers raise many kinds for a rank of -1 or a seed of 10**30
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ModelError(f"{path} says of {said['method']} what nothing can be made of ({reason}); save the adapter again."
+                         ) from error
 
 
 def _check_base(model: nn.Module) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,9 @@ KEY = "fmlab-adapter"
 SAID = {"method": str, "options": dict, "decoder": bool, "base": str, "structures": (list, int, type(None)), "seed": int}
 
 
+FILLED = 1024  # a rank, a width or a number of structures up to this is tried, however little the file holds
+
+
 def named(path: str | Path) -> Path:
     """The path, ending in .safetensors; "rate0.5" becomes "rate0.5.safetensors"."""
     path = Path(path)
@@ -25,16 +29,18 @@ def named(path: str | Path) -> Path:
 
 
 def write(path: Path, said: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Tensors, and SAID about them, by atomic rename. ModelError where the file is there already."""
-    if path.exists():
+    """Tensors, and SAID about them, by atomic rename. ModelError where the file is there already, or cannot be written."""
+    if os.path.exists(path):  # False, too, for a name that no system takes
         raise ModelError(f"{path} is there already; choose another name, or delete it.")
     plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}  # a shared one is refused
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".fmlab-{uuid.uuid4().hex}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_file(plain, draft, {KEY: json.dumps(said, default=float)})
         draft.chmod(0o644)  # safetensors makes files that only their owner can read
         draft.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path} cannot be written ({_short(error)}); make room, or choose another place.") from error
     finally:
         draft.unlink(missing_ok=True)
 
@@ -46,7 +52,15 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             said = json.loads((file.metadata() or {})[KEY])
             if wrong := [name for name, kind in SAID.items() if not isinstance(said[name], kind)]:
                 raise ValueError(f"its {wrong[0]} cannot be {said[wrong[0]]!r}")
-            return said, {name: file.get_tensor(name) for name in file.keys()}
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} is no adapter that was saved by fmlab, or is damaged ({error}); give a file that "
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            sizes = [said["structures"], *(value for name, value in said["options"].items() if name != "steps")]
+            if any(isinstance(size, int) and size > max(FILLED, sum(map(Tensor.numel, tensors.values()))) for size in sizes):
+                raise ValueError("it says a size that its tensors cannot fill")
+            return said, tensors
+    except Exception as error:  # safetensors, torch and json raise many kinds
+        raise ModelError(f"{path} is no adapter that was saved by fmlab, or is damaged ({_short(error)}); give a file that "
                          "adapter.save wrote.") from error
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatch
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fmlab.errors import ModelError
+from fmlab.errors import FmlabError, ModelError
 from fmlab.hub.official import weights_of
 
 WEIGHTS = Path(__file__).with_name("weights")  # what ships: NAME-LABEL.safetensors
@@ -89,8 +90,10 @@ def build(name: str, **config: Any) -> nn.Module:
     make = getattr(import_module(module), function)
     try:
         model = make(**config)
-    except TypeError as error:
-        raise ModelError(f"{name} does not take {_as_call(config)}: {error}; {_options(make)}.") from error
+    except FmlabError:
+        raise
+    except Exception as error:  # torch's layers raise many kinds for a width of -1
+        raise ModelError(f"{name} does not take {_as_call(config)}: {_short(error)}; {_options(make)}.") from error
     model.recipe = {"name": name, "config": config}
     return model
 
@@ -175,49 +178,75 @@ def load(name: str, weights: str | Path = "nano", **config: Any) -> nn.Module:
 
 def save(model: nn.Module, path: str | Path, **notes: Any) -> Path:
     """Write a model made by ``build`` as .safetensors with its name, config and notes (seed, command ...), by atomic rename."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     if not hasattr(model, "recipe"):
         raise ModelError(f"{type(model).__name__} was not made by hub.build, so its config is unknown; build it by name.")
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    draft = path.with_name(f".fmlab-{uuid.uuid4().hex}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         tensors = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
         save_file(tensors, draft, metadata={"fmlab": json.dumps({**model.recipe, "notes": notes})})
         draft.chmod(0o644)  # safetensors makes files that only their owner can read
         draft.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path} cannot be written ({_short(error)}); make room, or choose another place.") from error
     finally:
         draft.unlink(missing_ok=True)
     return path
 
 
 def _from_ours(name: str, path: Path, config: dict[str, Any]) -> nn.Module:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
             said = json.loads((file.metadata() or {}).get("fmlab", "{}"))
             state = {key: file.get_tensor(key) for key in file.keys()}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read as safetensors ({error}); fetch or train it again.") from error
+        if not (isinstance(said, dict) and isinstance(said.get("config", {}), dict)):
+            raise ValueError("what it says of its model is no table")
+    except Exception as error:  # safetensors, torch and json raise many kinds
+        raise ModelError(f"{path} cannot be read as safetensors ({_short(error)}); fetch or train it again.") from error
     if said and said.get("name") != name:
         raise ModelError(f"{path} holds weights of {said.get('name')}, not of {name}; load it under that name.")
     stored = said.get("config", {})
     differs = [key for key, value in config.items() if said and _as_json(stored.get(key)) != _as_json(value)]
     if differs:
         raise ModelError(f"{path} was trained with {_as_call(stored)}, not with another {differs[0]}; leave that out.")
+    _refuse_larger(path, name, {**config, **stored}, sum(tensor.numel() for tensor in state.values()))
     model = build(name, **{**config, **stored})
     load_official(model, state)
     return model
+
+
+def _refuse_larger(path: Path, name: str, config: dict[str, Any], held: int) -> None:
+    """ModelError for a file that says it is of a larger model than its numbers can fill, before any memory is taken for that."""
+    said = max(_numbers(config), default=0)
+    if said <= max(held, 1 << 16):  # a width or a depth is not more than the numbers that come of it
+        with torch.random.fork_rng(devices=[]), torch.device("meta"), contextlib.suppress(Exception):
+            said = sum(tensor.numel() for tensor in build(name, **config).state_dict().values())
+    if said > max(held, 1 << 16):
+        raise ModelError(f"{path} says {_as_call(config)}, a model of {said} numbers or more, and holds {held}; it is damaged, "
+                         "so fetch or train it again.")
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """Every number in a config, however deep."""
+    if isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(part)
+    elif isinstance(value, int | float):
+        yield value
 
 
 def _from_official(name: str, path: Path, config: dict[str, Any]) -> nn.Module:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds: UnpicklingError, RuntimeError, EOFError, OSError ...
-        reason = str(error).strip().split("\n")[0]
-        raise ModelError(f"{path} cannot be read as plain weights ({reason}); fetch it again, and check its source.") from error
+        raise ModelError(f"{path} cannot be read as plain weights ({_short(error)}); fetch it again, and check its source."
+                         ) from error
     model = build(name, **config)
     load_official(model, state)
     return model
@@ -241,7 +270,13 @@ def _options(make: Any) -> str:
 
 
 def _as_call(config: dict[str, Any]) -> str:
-    return ", ".join(f"{key}={value!r}" for key, value in config.items()) or "no options"
+    text = ", ".join(f"{key}={value!r}" for key, value in config.items()) or "no options"
+    return text if len(text) <= 300 else f"{text[:297]}..."
+
+
+def _short(error: Exception) -> str:
+    """The first line of what a library says, or the kind of its error."""
+    return (str(error).strip().split("\n")[0][:200] or type(error).__name__).rstrip(".")
 
 
 def _as_json(value: Any) -> Any:
@@ -250,10 +285,11 @@ def _as_json(value: Any) -> Any:
 
 def unwrapped(state: Mapping[str, Any], wrappers: Sequence[str] = WRAPPERS) -> dict[str, Tensor]:
     """The tensors by name of what ``torch.load`` gives, in a wrapper or not. ModelError where there are none."""
-    for wrapper in wrappers:
-        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
-            return unwrapped(state[wrapper], wrappers)
-    tensors = isinstance(state, Mapping) and {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    for _ in range(9):  # a wrapper may hold a wrapper, but in a file that was made to do harm perhaps itself
+        inside = [state[name] for name in wrappers if isinstance(state, Mapping) and isinstance(state.get(name), Mapping)]
+        state = inside[0] if inside else state
+    tensors = isinstance(state, Mapping) and {key: value for key, value in state.items()
+                                              if isinstance(key, str) and isinstance(value, Tensor)}
     if not tensors:
         raise ModelError("The checkpoint holds no tensors by name; give the dictionary that torch.load returns.")
     return tensors
@@ -288,7 +324,7 @@ def _compare(
     for plain, key in ours.items():
         if plain not in theirs:
             missing.append(key)
-        elif theirs[plain][1].shape != state[key].shape:
+        elif theirs[plain][1].shape != state[key].shape or not _has_values(theirs[plain][1]):
             if _named(key, allow_missing, renames):
                 missing.append(key)
             else:
@@ -297,6 +333,11 @@ def _compare(
             matched[key] = theirs[plain][1]
     unexpected = [key for plain, (key, _) in theirs.items() if plain not in ours]
     return LoadReport(tuple(matched), tuple(missing), tuple(unexpected), tuple(misfit)), matched
+
+
+def _has_values(tensor: Tensor) -> bool:
+    """Whether it is an ordinary tensor of real numbers: not sparse, quantised, complex, or without its storage."""
+    return not (tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex())
 
 
 def _named(key: str, allowed: Sequence[str], renames: tuple[tuple[str, str], ...]) -> bool:

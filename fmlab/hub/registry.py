@@ -16,6 +16,8 @@ TABLE = Path(__file__).with_name("data.toml")
 KINDS = ("scan", "images", "table")
 ROLES = ("image", "labels", "mask", "table", "licence", "archive")
 MODALITIES = ("CT", "MR", "other")
+RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10))}
+"""What no file may be called on Windows, with any extension: aux.nii is a device there."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,10 @@ def read_registry(path: str | Path) -> tuple[Entry, ...]:
     """Read and check a table of entries (TOML, as ``data.toml``); DataError names the first row that is wrong."""
     try:
         rows = tomllib.loads(Path(path).read_text(encoding="utf-8")).get("entry", [])
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"The data registry {path} cannot be read ({error}); install fmlab again or restore the file.") from error
+    if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
+        raise DataError(f"{path}: an entry is a table that begins with [[entry]]; correct what is called entry.")
     entries = tuple(_entry(row, path) for row in rows)
     _check_names(entries, path)
     return entries
@@ -105,6 +109,11 @@ def _entry(row: dict, path: str | Path) -> Entry:
     expected = {field.name for field in fields(Entry)}
     if row.keys() != expected:
         raise DataError(f"{where}: the keys {sorted(row.keys() ^ expected)} are missing or unknown; compare with another entry.")
+    texts = expected - {"files"}
+    if wrong := sorted(key for key in texts if not isinstance(row[key], str)):
+        raise DataError(f"{where}: {wrong[0]} is {row[wrong[0]]!r}; give a text.")
+    if not (isinstance(row["files"], list) and all(isinstance(line, dict) for line in row["files"])):
+        raise DataError(f"{where}: files must be a list of tables; compare with another entry.")
     for key, allowed in (("kind", KINDS), ("modality", MODALITIES)):
         if row[key] not in allowed:
             raise DataError(f"{where}: {key} is {row[key]!r}; use one of {', '.join(allowed)}.")
@@ -120,14 +129,20 @@ def _file(line: dict, source: str, where: str) -> File:
     needed, optional = {"role", "name", "size", "sha256", "at", "address_checked"}, {"mirrors", "unpacked"}
     if not needed <= line.keys() <= needed | optional:
         raise DataError(f"{where}: give {', '.join(sorted(needed))} and, at most, {' and '.join(sorted(optional))}.")
+    mirrors = line.get("mirrors", [])
+    texts = [line[key] for key in ("role", "name", "sha256", "at")] + (mirrors if isinstance(mirrors, list) else [None])
+    if not all(isinstance(text, str) for text in texts):
+        raise DataError(f"{where}: role, name, sha256 and at are texts, and mirrors a list of them; correct the one that is not.")
+    if not all(type(line.get(key, 0)) is int for key in ("size", "unpacked")) or not isinstance(line["address_checked"], bool):
+        raise DataError(f"{where}: size and unpacked are whole numbers, address_checked is true or false; correct them.")
     _plain_name(line["name"], where)
-    if not re.fullmatch(r"[0-9a-f]{64}", line["sha256"]) or not isinstance(line["size"], int) or line["size"] <= 0:
+    if not re.fullmatch(r"[0-9a-f]{64}", line["sha256"]) or line["size"] <= 0:
         raise DataError(f"{where}: sha256 must be 64 hex digits and size a number of bytes above zero.")
     if line["role"] not in ROLES or (line["role"] == "archive") != ("unpacked" in line):
         raise DataError(f"{where}: role must be one of {', '.join(ROLES)}, and an archive (and nothing else) says `unpacked`.")
-    addresses = ((f"{source}/{line['at']}",) if line["at"] else ()) + tuple(line.get("mirrors", ()))
+    addresses = ((f"{source}/{line['at']}",) if line["at"] else ()) + tuple(mirrors)
     for address in addresses:
-        if urlsplit(address).scheme not in ("http", "https"):
+        if not _on_the_web(address):
             raise DataError(f"{where}: the address {address!r} is not http or https; correct source, at or mirrors.")
     if line["address_checked"] and not addresses:
         raise DataError(f"{where}: address_checked is true without an address; set it to false.")
@@ -135,9 +150,17 @@ def _file(line: dict, source: str, where: str) -> File:
                 line.get("unpacked", 0))
 
 
+def _on_the_web(address: str) -> bool:
+    try:
+        return urlsplit(address).scheme in ("http", "https")
+    except ValueError:  # such as an odd bracket
+        return False
+
+
 def _plain_name(name: str, where: str) -> None:
-    """A name that cannot lead out of its folder on any system."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+    """A name that cannot lead out of its folder, or to a device, on any system."""
+    device = name.split(".")[0].upper() in RESERVED or name.endswith(".")
+    if device or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", name):
         raise DataError(f"{where}: {name!r} is no plain file or folder name; use letters, digits, '.', '_' and '-'.")
 
 
@@ -150,5 +173,6 @@ def _check_names(entries: tuple[Entry, ...], path: str | Path) -> None:
             raise DataError(f"{path}: two entries are called {entry.name!r}; rename one.")
         seen.add(entry.name)
         for file in entry.files:
-            if bytes_of.setdefault((entry.folder, file.name.lower()), file.sha256) != file.sha256:
+            place = entry.folder.lower(), file.name.lower()  # one place on a disk that does not tell A from a
+            if bytes_of.setdefault(place, file.sha256) != file.sha256:
                 raise DataError(f"{path}: {entry.folder}/{file.name} has two different sha256; rename one file.")

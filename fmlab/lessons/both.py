@@ -116,9 +116,9 @@ def recorded(path: Path = STORED) -> list[Point]:
     """The runs that were kept, by weight and seed. LessonError where there are none, or a line is no run."""
     try:
         found = [Point(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError, TypeError) as error:
+        return sorted(found, key=lambda point: (point.weight, point.seed))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise LessonError(f"The runs in {path} cannot be read ({error}); make them with data_scripts/record_both.py.") from error
-    return sorted(found, key=lambda point: (point.weight, point.seed))
 
 
 def trade_off(points: Sequence[Point]) -> tuple[Figure, str]:

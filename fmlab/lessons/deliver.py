@@ -14,6 +14,8 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from filelock import FileLock, Timeout
+
 from fmlab.errors import LessonError
 from fmlab.lessons.build import as_bytes, notebook
 from fmlab.lessons.files import move_aside, write_bytes, write_json
@@ -40,13 +42,14 @@ def deliver(lessons: tuple[Lesson, ...], folder: Path, today: date | None = None
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        known = _read(folder / DELIVERED)
-        done = []
-        for lesson in lessons:
-            record = known.setdefault(f"{lesson.name}.ipynb", {"files": [], "sources": []})
-            done.append(_deliver(notebook(lesson), folder / f"{lesson.name}.ipynb", record, today or date.today()))
-            write_json(folder / DELIVERED, known)  # after each, so that a later failure forgets nothing
-    except OSError as error:
+        with FileLock(folder / ".delivered.lock", timeout=60):  # two labs may start at once
+            known = _read(folder / DELIVERED)
+            done = []
+            for lesson in lessons:
+                record = known.setdefault(f"{lesson.name}.ipynb", {"files": [], "sources": []})
+                done.append(_deliver(notebook(lesson), folder / f"{lesson.name}.ipynb", record, today or date.today()))
+                write_json(folder / DELIVERED, known)  # after each, so that a later failure forgets nothing
+    except (OSError, Timeout) as error:
         raise LessonError(f"The course folder {folder} cannot be written ({error}); choose another one with --folder.") from error
     return tuple(done)
 
@@ -81,7 +84,7 @@ def _source_of(content: bytes) -> str | None:
     """The source hash of a stored notebook, None if it is not one."""
     try:
         return source_hash(json.loads(content))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -117,7 +120,7 @@ def _read(path: Path) -> dict[str, dict[str, list[str]]]:
             return found
     except FileNotFoundError:
         return {}
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass
     move_aside(path)
     return {}

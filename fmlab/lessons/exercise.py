@@ -64,21 +64,23 @@ def exercises(lesson: str) -> tuple[Exercise, ...]:
 
 def exercise(name: str) -> Exercise:
     """The exercise of that id ("00-dice"); LessonError with the nearest ids if there is none."""
-    return find(name, exercises(name[:2]), "exercise")
+    return find(name, exercises(str(name)[:2]), "exercise")
 
 
 def find(name: str, entries: tuple, kind: str) -> object:
     """The entry whose id is ``name``; LessonError with the nearest ids if there is none."""
     by_id = {entry.id: entry for entry in entries}
-    if name in by_id:
+    if isinstance(name, str) and name in by_id:
         return by_id[name]
-    near = get_close_matches(name, by_id, n=3, cutoff=0.3) or list(by_id)
-    known = f"did you mean {' or '.join(near)}?" if near else f"lesson {name[:2]!r} has none."
-    raise LessonError(f"There is no {kind} {name!r}; {known}")
+    near = get_close_matches(str(name), by_id, n=3, cutoff=0.3) or list(by_id)
+    known = f"did you mean {' or '.join(near)}?" if near else f"lesson {str(name)[:2]!r} has none."
+    raise LessonError(f"There is no {kind} {str(name)[:80]!r}; {known}")
 
 
 def table(stem: str, lesson: str, name: str) -> tuple:
     """What a lesson's file of exercises or questions holds: ``name`` of module ``stem_lesson``; () without such a file."""
+    if not (lesson.isascii() and lesson.isdigit()):  # the name of a module is made of it
+        return ()
     module = f"fmlab.lessons.{stem}_{lesson}"
     try:
         return getattr(importlib.import_module(module), name)

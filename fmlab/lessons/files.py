@@ -10,7 +10,7 @@ from pathlib import Path
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write to a temporary name in the same folder, then rename: a reader sees the old file or the new one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")  # not longer than a system allows
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -24,7 +24,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, content: object) -> None:
     """Write JSON whole, keys sorted."""
-    write_bytes(path, (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    write_bytes(path, text.encode(errors="backslashreplace"))  # half a character becomes \udXXX, which JSON reads as it was
 
 
 def move_aside(path: Path) -> Path | None:

@@ -19,7 +19,7 @@ def hint(name: str, solution: bool = False) -> Box:
     if solution:
         note = records.update("exercises", name, lambda old: old | {"solution_seen": True})
         return Box(f"Solution of {name}", (note,) if note else (), code=_solution(name))
-    seen = records.record("exercises", name).get("hints", 0)
+    seen = max(0, records.count(records.record("exercises", name), "hints"))
     shown = min(seen + 1, len(spec.hints))
     records.update("exercises", name, lambda old: old | {"hints": shown})
     lines = [f"{number}. {text}" for number, text in enumerate(spec.hints[:shown], start=1)]

@@ -30,7 +30,7 @@ def predict(name: str, question: str | None = None, options: Sequence[str] = (),
 def recall(name: str) -> Box:
     """What was predicted under that id, in words."""
     made = records.record("predictions", name)
-    if not made:
+    if not {"choice", "question"} <= made.keys():
         return Box("You made no prediction here", ("Go back to the question, choose, and run this again.",), tone="open")
     return Box(f"You predicted: {made['choice']}", (f"The question was: {made['question']}",))
 

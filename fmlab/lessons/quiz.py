@@ -38,7 +38,7 @@ def quiz(name: str, answer: int | None = None) -> Choice | Box:
 
     Raises LessonError if there is no such question or answer. Works offline; what you answered is kept in progress.json.
     """
-    question = find(name, questions(name[:2]), "question")
+    question = find(name, questions(str(name)[:2]), "question")
     ask = Choice(name, question.text, tuple(option.text for option in question.options),
                  lambda chosen: _feedback(question, chosen), explanations=tuple(_verdict(option) for option in question.options))
     return ask if answer is None else ask.answer(answer)
@@ -53,7 +53,8 @@ def _feedback(question: Question, chosen: int) -> Box:
 
 def _counted(old: dict, chosen: int, right: bool) -> dict:
     first = {"first_try": right} if "tries" not in old else {}
-    return old | first | {"answer": chosen + 1, "tries": old.get("tries", 0) + 1, "right": bool(old.get("right") or right)}
+    tries = records.count(old, "tries") + 1
+    return old | first | {"answer": chosen + 1, "tries": tries, "right": bool(old.get("right") or right)}
 
 
 def _verdict(option: Option) -> str:

@@ -177,7 +177,7 @@ def recorded(path: Path = STORED) -> list[Arm]:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         return [Arm(**{**row, "result": Result(**row["result"]), "start": tuple(row["start"]), "end": tuple(row["end"])})
                 for row in rows]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise LessonError(f"The runs {path} cannot be read ({error}); install fmlab again, or make them with "
                           "python -m data_scripts.record_ranks.") from error
 

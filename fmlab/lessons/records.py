@@ -34,17 +34,14 @@ def course_folder() -> Path:
 def read(path: Path | None = None) -> dict[str, dict]:
     """All records: kind -> id -> record. A file that cannot be understood is moved aside and counts as empty."""
     path = path or course_folder() / "progress.json"
-    empty = {kind: {} for kind in _KINDS}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return empty
-    except (ValueError, OSError):
-        found = None
-    if not _understood(found):
-        move_aside(path)
-        return empty
-    return empty | found
+    found = _parsed(path)
+    if found is None:
+        try:
+            with _lock(path):  # another notebook may have moved it aside just now, and written a good one
+                return _parsed_or_aside(path)
+        except (OSError, Timeout):  # a folder that cannot be written: the file stays where it is
+            return _parsed(path) or _empty()
+    return found
 
 
 def update(kind: str, name: str, change: Callable[[dict], dict]) -> str:
@@ -52,8 +49,8 @@ def update(kind: str, name: str, change: Callable[[dict], dict]) -> str:
     path = course_folder() / "progress.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(".progress.lock"), timeout=5):  # two notebooks may report at once
-            records = read(path)
+        with _lock(path):  # two notebooks may report at once
+            records = _parsed_or_aside(path)
             records[kind][name] = change(dict(records[kind].get(name, {})))
             write_json(path, records)
     except (OSError, Timeout) as error:
@@ -61,15 +58,49 @@ def update(kind: str, name: str, change: Callable[[dict], dict]) -> str:
     return ""
 
 
+def _lock(path: Path) -> FileLock:
+    return FileLock(path.with_name(".progress.lock"), timeout=5)
+
+
+def _empty() -> dict[str, dict]:
+    return {kind: {} for kind in _KINDS}
+
+
+def _parsed(path: Path) -> dict[str, dict] | None:
+    """The records of a file, empty where there is none; None if it cannot be understood."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return _empty()
+    except (ValueError, OSError, RecursionError):
+        return None
+    return _empty() | found if _understood(found) else None
+
+
+def _parsed_or_aside(path: Path) -> dict[str, dict]:
+    """The same, under the lock: what cannot be understood is moved aside, and then there is nothing."""
+    found = _parsed(path)
+    if found is None:
+        move_aside(path)
+        return _empty()
+    return found
+
+
 def record(kind: str, name: str) -> dict:
     """One record, {} where there is none."""
     return read()[kind].get(name, {})
 
 
+def count(row: dict, name: str) -> int:
+    """A number in a record; 0 where it is not there, or no number any more."""
+    found = row.get(name, 0)
+    return found if isinstance(found, int) else 0
+
+
 def record_check(name: str, passed: bool) -> str:
     """Count a try of an exercise; once passed it stays passed."""
     def change(old: dict) -> dict:
-        new = old | {"tries": old.get("tries", 0) + 1, "passed": bool(old.get("passed") or passed)}
+        new = old | {"tries": count(old, "tries") + 1, "passed": bool(old.get("passed") or passed)}
         return new | ({"passed_at": _now()} if passed and not old.get("passed") else {})
 
     return update("exercises", name, change)

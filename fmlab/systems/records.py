@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import cache
@@ -31,6 +32,10 @@ AXES: dict[str, tuple[str, ...]] = {
 }
 """The slides' axes and their values. A: generalist (the first two) or specialised (one field, such as CT or the retina); a
 network that is trained anew for each task has no place on it, and gets the last value."""
+_OF_KIND: dict[str, Callable[[object], bool]] = {  # how TOML says what the fields of System hold
+    "str": lambda value: isinstance(value, str), "int": lambda value: type(value) is int,
+    "bool": lambda value: isinstance(value, bool),
+    "tuple[str, ...]": lambda value: isinstance(value, list) and all(isinstance(part, str) for part in value)}
 _DOI = re.compile(r"10\.\d{4,9}/[^\s,;]+[^\s,;.)]")
 
 
@@ -133,8 +138,10 @@ def read_systems(path: str | Path) -> tuple[System, ...]:
     """Read and check a table of systems (TOML, as ``table.toml``); DataError names the first row that is wrong."""
     try:
         rows = tomllib.loads(Path(path).read_text(encoding="utf-8")).get("system", [])
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"The table of systems {path} cannot be read ({error}); install fmlab again or restore it.") from error
+    if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
+        raise DataError(f"{path}: a system is a table that begins with [[system]]; correct what is called system.")
     found = tuple(_system(row, path) for row in rows)
     for what in ("key", "name", "doi"):
         values = [getattr(one, what) for one in found if getattr(one, what)]
@@ -144,6 +151,13 @@ def read_systems(path: str | Path) -> tuple[System, ...]:
     for one in found:
         if one.begins and one.begins not in keys - {one.key}:
             raise DataError(f"{path}, system {one.key!r}: begins names {one.begins!r}, which is no other system of the table.")
+    before = {one.key: one.begins for one in found}
+    for one in found:
+        line = [one.key]
+        while before[line[-1]]:
+            if before[line[-1]] in line:
+                raise DataError(f"{path}, system {one.key!r}: begins leads round in a circle, {' < '.join(line)}; correct it.")
+            line.append(before[line[-1]])
     return found
 
 
@@ -153,6 +167,9 @@ def _system(row: dict, path: str | Path) -> System:
     needed = {"key", "name", "year", "images", "learnt", "reads", "taught_by", "usage", "data"}
     if wrong := (row.keys() - known) | (needed - row.keys()):
         raise DataError(f"{where}: the fields {', '.join(sorted(wrong))} are missing or unknown; compare with another system.")
+    kinds = {field.name: field.type for field in fields(System)}
+    if wrong := sorted(name for name, value in row.items() if not _OF_KIND[kinds[name]](value)):
+        raise DataError(f"{where}: {wrong[0]} is {row[wrong[0]]!r}; compare with another system.")
     one = System(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
     for what, allowed in (("learnt", LEARNT), ("reads", LEARNT[:2]), ("unit", (*UNITS, ""))):
         if getattr(one, what) not in allowed:

@@ -34,6 +34,9 @@ def save(
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
+    except (OSError, RuntimeError) as error:  # the latter from torch's own writer
+        raise TrainingError(f"{path} cannot be written ({_short(error)}); make room, and train again: it goes on from the last "
+                            "checkpoint, which is whole.") from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -47,16 +50,19 @@ def load(path: Path, model: nn.Module, optimiser: Optimisers, config: TrainConfi
     try:
         whole = torch.load(path, map_location="cpu", weights_only=True)
         _same_training(path, whole, config, cases)
+        step = whole["step"]
+        if type(step) is not int or step < 0:
+            raise ValueError(f"its step is {step!r}")
         model.load_state_dict(whole["model"])
         optimiser.load_state_dict(whole["optimiser"])
+        if len(whole["random"]) == processes:
+            set_random_states(whole["random"][rank])
     except TrainingError:
         raise
     except Exception as error:  # torch.load and load_state_dict raise many kinds
         raise TrainingError(
             f"{path} does not fit this training ({_short(error)}); move it away, or train in a new folder.") from error
-    if len(whole["random"]) == processes:
-        set_random_states(whole["random"][rank])
-    return whole["step"]
+    return step
 
 
 def _same_training(path: Path, whole: dict, config: TrainConfig, cases: int) -> None:
@@ -64,8 +70,8 @@ def _same_training(path: Path, whole: dict, config: TrainConfig, cases: int) -> 
     names = [name for name in now if name not in FREE and then.get(name) != now[name]]
     changed = "; ".join(f"{name} was {then.get(name)!r} and is {now[name]!r}" for name in names)
     if changed:
-        raise TrainingError(f"{path} was made with other settings: {changed}. Set them back, or train in a new folder.")
+        raise TrainingError(f"{path} was made with other settings: {_short(changed)}. Set them back, or train in a new folder.")
 
 
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def _short(said: object) -> str:
+    return " ".join(str(said).split())[:300] or type(said).__name__

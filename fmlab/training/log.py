@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from matplotlib.figure import Figure
+
+from fmlab.errors import TrainingError
 
 NAME = "log.jsonl"
 
@@ -14,14 +18,17 @@ NAME = "log.jsonl"
 def read_log(folder: Path | str) -> list[dict]:
     """The lines of a training's log: step (from 1), loss, lr, norm (of the gradient, before clipping), seconds (of the step).
 
-    A line that a killed process left half written ends the reading.
+    A line that a killed process left half written, or that is none of ours, ends the reading.
     """
     path, lines = Path(folder) / NAME, []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
         try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
             break
+        if not (isinstance(line, dict) and isinstance(line.get("step"), int)):
+            break
+        lines.append(line)
     return lines
 
 
@@ -31,17 +38,30 @@ class Log:
     def __init__(self, folder: Path, start: int):
         path, part = folder / NAME, folder / f"{NAME}.part"
         kept = [line for line in read_log(folder) if line["step"] <= start]
-        part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        os.replace(part, path)
-        self._file = path.open("a", encoding="utf-8")
+        with _writing(path):
+            try:
+                part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+                os.replace(part, path)
+            finally:
+                part.unlink(missing_ok=True)
+            self._file = path.open("ab", buffering=0)  # nothing waits in memory, so closing cannot fail on a full disk
 
     def add(self, **line: float) -> None:
-        """One step, on the disk's way at once."""
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        """One step, on the disk's way at once. TrainingError if it cannot be written."""
+        with _writing(self._file.name):
+            self._file.write(json.dumps(line).encode() + b"\n")
 
     def close(self) -> None:
         self._file.close()
+
+
+@contextmanager
+def _writing(path: Path | str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(f"{path} cannot be written ({error.strerror}); make room or choose another folder, and train again: "
+                            "it goes on from the last checkpoint.") from error
 
 
 def curve(log: list[dict], smooth: int = 20) -> Figure:

@@ -66,7 +66,10 @@ def train(
             raise TrainingError(f"batch={config.batch} does not divide among {here.processes} processes; make it a multiple.")
         if not resume and (folder / checkpoint.NAME).exists():
             raise TrainingError(f"{folder} holds a training already; choose a new folder, or resume=True to go on with it.")
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrainingError(f"{folder} cannot be made ({error.strerror}); choose a folder on a disk of yours.") from error
         model.to(here.device).train()
         if not any(weight.requires_grad for weight in model.parameters()):
             raise TrainingError("No weight of the model requires a gradient; unfreeze what you want to train.")

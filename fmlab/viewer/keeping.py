@@ -36,15 +36,20 @@ def recording_of(annotation: Annotation, facts: Mapping) -> dict[str, object]:
 
 def replay(annotation: Annotation, recording: Mapping) -> None:
     """Do the recorded events as they were done, the model asked where it was asked; for an annotation without prompts."""
-    if recording.get("format") != RECORDING or recording.get("version") != VERSION:
+    if not isinstance(recording, Mapping) or recording.get("format") != RECORDING or recording.get("version") != VERSION:
         raise ScanError(f"This is no recording of a canvas in version {VERSION}; canvas.recording makes one.")
     if annotation.events:
         raise ScanError("This canvas has prompts already; replay on a new one, made with autosave=False.")
-    if tuple(recording["image"]["shape"]) != annotation.cuts.shape or recording["scope"] != annotation.scope:
-        raise ScanError(f"The recording was made on {recording['image']['shape']} voxels with scope {recording['scope']!r}, "
-                        f"not on {list(annotation.cuts.shape)} with {annotation.scope!r}.")
+    try:
+        shape, scope = tuple(recording["image"]["shape"]), recording["scope"]
+        events = [dict(event) for event in recording["events"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ScanError("This recording of a canvas is damaged: image, scope or events are not there; take another.") from error
+    if shape != annotation.cuts.shape or scope != annotation.scope:
+        raise ScanError(f"The recording was made on {list(shape)} voxels with scope {scope!r}, not on "
+                        f"{list(annotation.cuts.shape)} with {annotation.scope!r}.")
     batch: list[Mapping] = []
-    for event in recording["events"]:
+    for event in events:
         batch.append(event)
         if event.get("asked"):
             annotation.apply(batch)
@@ -60,7 +65,7 @@ def write_json(path: str | Path, content: Mapping, overwrite: bool = False) -> P
         raise ScanError(f"{path}: is there already and was left as it is; choose another name or pass overwrite=True.")
     temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(json.dumps(content, separators=(",", ":")))  # dump() would write piece by piece, many times slower
         os.replace(temporary, path)
@@ -75,7 +80,7 @@ def read_json(path: str | Path) -> dict[str, object]:
     """What a file holds; ScanError if it cannot be read."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ScanError(f"{path}: could not be read as JSON ({error}); give another file.") from error
 
 
@@ -94,20 +99,38 @@ class Autosave:
         """Go on from the file, if it is there; how many prompts it holds. Raises ScanError if it is of something else."""
         if not self.path.exists():
             return 0
-        kept, here = read_json(self.path), self.annotation
+        kept = read_json(self.path)
         if not isinstance(kept, dict) or kept.get("format") != AUTOSAVE or kept.get("version") != VERSION:
             raise ScanError(f"{self.path}: is no autosave of a canvas in version {VERSION}; choose another autosave=.")
+        try:
+            self._take(kept)
+        except ScanError:
+            raise
+        except Exception as error:  # a file that somebody edited may hold anything
+            raise ScanError(f"{self.path}: is damaged ({type(error).__name__}), and is left as it is; choose another autosave=, "
+                            "or move it away.") from error
+        self._seen = self._stamp()
+        return sum(layer.prompts for layer in self.annotation.layers.values())
+
+    def _take(self, kept: Mapping) -> None:
+        """Put what a file holds into the annotation, all of it or nothing."""
+        here = self.annotation
         same_task = (kept["scope"], kept["classes"]) == (here.scope, list(here.classes))
         if kept["image"]["sha256"] != self.facts["sha256"] or not same_task:
             raise ScanError(f"{self.path}: holds prompts for {', '.join(kept['classes'])} on {kept['image']['name']} (scope "
                             f"{kept['scope']!r}), not for this canvas; choose another autosave=.")
-        here.layers = {Key(*key): Layer.from_json(layer) for key, layer in kept["layers"]}
-        for name in ("done", "undone"):
-            setattr(here, name, [Step(Key(*key), axis, index, Layer.from_json(layer)) for key, axis, index, layer in kept[name]])
-        here.events = kept["events"]
-        here.go_on_from(here.events[-1]["t"] if here.events else 0.0)
-        self._seen = self._stamp()
-        return sum(layer.prompts for layer in here.layers.values())
+        layers = {Key(*key): Layer.from_json(layer) for key, layer in kept["layers"]}
+        steps = {name: [Step(Key(*key), axis, index, Layer.from_json(layer)) for key, axis, index, layer in kept[name]]
+                 for name in ("done", "undone")}
+        events = [dict(event) for event in kept["events"]]
+        begun = float(events[-1]["t"]) if events else 0.0
+        for key, layer in [*layers.items(), *((step.key, step.layer) for step in (*steps["done"], *steps["undone"]))]:
+            if key.name not in here.classes or not all(_inside(voxel, here.cuts.shape) for voxel, _ in layer.points):
+                raise ValueError("prompts for another class, or outside of the image")
+            if layer.mask:
+                layer.mask.unpack(here.cuts.size(key.axis) if key.axis else here.cuts.shape)
+        here.layers, here.done, here.undone, here.events = layers, steps["done"], steps["undone"], events
+        here.go_on_from(begun)
 
     def save(self) -> None:
         """Write all there is. If another canvas has written this file since, it keeps it, and this one takes a name beside it."""
@@ -130,6 +153,10 @@ class Autosave:
         """Changes whenever somebody replaces or writes the file."""
         known = self.path.stat()
         return known.st_ino, known.st_mtime_ns
+
+
+def _inside(voxel: tuple, shape: tuple[int, ...]) -> bool:
+    return len(voxel) == len(shape) and all(isinstance(at, int) and 0 <= at < size for at, size in zip(voxel, shape))
 
 
 def _beside(path: Path) -> Path:

@@ -34,7 +34,9 @@ class Packed:
         return cls(tuple(a for a, _ in ends), inside.shape, bits)
 
     def unpack(self, shape: tuple[int, ...]) -> np.ndarray:
-        """The bool mask, of this shape."""
+        """The bool mask, of this shape; ValueError if it does not fit in."""
+        if not all(0 <= a <= a + n <= limit for a, n, limit in zip(self.start, self.size, shape, strict=True)):
+            raise ValueError(f"a mask at {self.start} of {self.size} is outside of {shape}")
         mask = np.zeros(shape, bool)
         count = int(np.prod(self.size))
         inside = np.unpackbits(np.frombuffer(zlib.decompress(self.bits), np.uint8), count=count).astype(bool).reshape(self.size)

@@ -65,8 +65,10 @@ def read_table(path: str | Path) -> tuple[Claim, ...]:
     """Read and check a table of claims (TOML, as ``claims.toml``); ClaimError names the first row that is wrong."""
     try:
         rows = tomllib.loads(Path(path).read_text(encoding="utf-8")).get("claim", [])
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ClaimError(f"The claims {path} cannot be read ({error}); install fmlab again or restore the file.") from error
+    if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
+        raise ClaimError(f"{path}: a claim is a table that begins with [[claim]]; correct what is called claim.")
     found = tuple(sorted((_claim(row, path) for row in rows), key=lambda claim: claim.id))
     for one, other in zip(found, found[1:]):
         if one.id == other.id:
@@ -88,13 +90,16 @@ def _claim(row: dict, path: str | Path) -> Claim:
     least = row.get("least", 0.0)
     if isinstance(least, bool) or not isinstance(least, int | float) or not math.isfinite(least):
         raise ClaimError(f"{where}: least is {least!r}; give a finite number in the unit of the effect.")
+    if not isinstance(row.get("quoted", []), list):
+        raise ClaimError(f"{where}: quoted must be a list of quotes; compare with another claim.")
     quoted = tuple(_quote(each, where) for each in row.get("quoted", []))
     return Claim(**{**row, "least": float(least), "quoted": quoted})
 
 
 def _quote(row: dict, where: str) -> Quote:
     """A quote is of use only if it can be looked up, so it has its DOI."""
-    given = row if isinstance(row, dict) and row.keys() == {"numbers", "doi"} else {"numbers": "", "doi": ""}
+    given = row if isinstance(row, dict) and row.keys() == {"numbers", "doi"} else {}
+    given = {key: text if isinstance(text := given.get(key), str) else "" for key in ("numbers", "doi")}
     if not re.fullmatch(r"10\.\d{4,9}/\S+", given["doi"]) or not re.search(r"\d", given["numbers"]):
         raise ClaimError(f"{where}: a quote has `numbers` and the `doi` they come from, like 10.1148/ryai.230024; correct {row}.")
     return Quote(**row)

@@ -145,7 +145,7 @@ def _read(path: Path) -> list[Run]:
         if line.strip():
             try:
                 found.append(_run(line, path.stem))
-            except (TypeError, ValueError) as error:  # JSON, UTF-8 and ClaimError are all ValueErrors
+            except (TypeError, ValueError, RecursionError) as error:  # JSON, UTF-8 and ClaimError are all ValueErrors
                 warnings.warn(f"Line {number} of {path} is no run of {path.stem} and is left out: {error}", stacklevel=4)
     return found
 
@@ -167,9 +167,9 @@ def _checked_values(values: Mapping[str, float], claim: str) -> dict[str, float]
             raise ClaimError(f"A run of {claim} has a case called {case!r}; give a text such as 'body 7' or 'body 7/liver'.")
         try:
             checked[case] = math.nan if isinstance(value, bool | str) else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             checked[case] = math.nan
-        if not math.isfinite(checked[case]):
+        if not abs(checked[case]) < 1e100:  # sums of larger ones could overflow
             raise ClaimError(f"A run of {claim} has the effect {value!r} for {case!r}; give a finite number, and "
                              "leave out what was not scored.")
     return checked

@@ -125,10 +125,10 @@ def recorded(path: Path = STORED) -> list[Compared]:
     """All lines, by method and seed. LessonError where there are none, or a line is none of ours."""
     try:
         found = [Compared(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError, TypeError) as error:
+        return sorted(found, key=lambda line: (NAMES.index(line.method), line.seed))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise LessonError(f"The record in {path} cannot be read ({error}); make it with data_scripts/compare_pretrainings.py."
                           ) from error
-    return sorted(found, key=lambda line: (NAMES.index(line.method), line.seed))
 
 
 def rows(found: Sequence[Compared]) -> dict[str, dict[str, list[float]]]:
