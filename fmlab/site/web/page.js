@@ -136,16 +136,18 @@
     });
   }
 
-  // -- what scrolls sideways can be reached by keyboard --
+  // -- what scrolls by itself can be reached by keyboard --
 
   const reachable = () => {
     for (const node of all("pre, .wide, .shown, math[display=block]")) {
-      if (node.scrollWidth > node.clientWidth + 1) node.tabIndex = 0;
+      if (node.scrollWidth > node.clientWidth || node.scrollHeight > node.clientHeight) node.tabIndex = 0;
       else node.removeAttribute("tabindex");
     }
   };
   reachable();
   addEventListener("resize", reachable);
+  addEventListener("load", reachable);
+  document.addEventListener("toggle", reachable, true); // what unfolds may be wide
 
   // -- contents: folded on a narrow screen, and marking where one is --
 
