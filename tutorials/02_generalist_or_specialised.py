@@ -72,9 +72,9 @@ from fmlab.settings import profile
 
 # %%
 letters = ["", "many microaneurysms in all quadrants", "many flame haemorrhages in one quadrant",
-           "many hard exudates around the macula", "many drusen in the macula", "many cotton wool spots", "new vessels at the disc",
-           "swollen disc", "large cup", "pale patch of atrophy in the macula", "many pigment clumps in the periphery",
-           "many laser scars in the periphery"]
+           "many hard exudates around the macula", "many drusen in the macula", "many cotton wool spots",
+           "new vessels at the disc", "swollen disc", "large cup", "pale patch of atrophy in the macula",
+           "many pigment clumps in the periphery", "many laser scars in the periphery"]
 pictures = [fundus(18, [Finding.read(text)] if text else [], size=96) for text in letters]
 figure(show.photographs(pictures, [text or "healthy" for text in letters]),
        alt="One eye twelve times: healthy, and with one finding each: " + ", ".join(letters[1:]) + ".")

@@ -43,7 +43,7 @@ def fitted(features: Tensor, labels: Tensor, c: float = 0.316, steps: int = 60) 
     deviation = deviation.clamp(min=1e-6)
     z, classes = (features - mean) / deviation, len(counts)
     weigh = len(labels) / (classes * counts[labels].float())
-    weight, bias = torch.zeros(classes, z.shape[1], requires_grad=True), torch.zeros(classes, requires_grad=True)
+    weight, bias = z.new_zeros(classes, z.shape[1], requires_grad=True), z.new_zeros(classes, requires_grad=True)
     optimiser = torch.optim.LBFGS([weight, bias], max_iter=steps, line_search_fn="strong_wolfe")
 
     def objective() -> Tensor:
