@@ -18,7 +18,7 @@ from fmlab.site import outline
 from fmlab.site.executed import cache_folder, executed
 from fmlab.site.frame import WEB, redirected, render, way
 from fmlab.site.headings import sections
-from fmlab.site.pages import lesson_page
+from fmlab.site.pages import LIMIT, lesson_page
 from fmlab.systems import AXES
 from fmlab.viewer import static
 
@@ -36,8 +36,9 @@ class Built:
     problem: str = ""
 
     def __str__(self) -> str:
-        outputs = "" if self.ran else ", without outputs"
-        return f"{self.path}  {self.path.stat().st_size / 1e6:.2f} MB{outputs}"
+        size = self.path.stat().st_size
+        large = f", more than a page's {LIMIT / 1e6:g} MB: show fewer or smaller figures" if size > LIMIT else ""
+        return f"{self.path}  {size / 1e6:.2f} MB{large}{'' if self.ran else ', without outputs'}"
 
 
 def build(folder: Path, chosen: Sequence[str] = (), run: bool = True, fresh: bool = False, cache: Path | None = None,

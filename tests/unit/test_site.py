@@ -24,7 +24,7 @@ from fmlab.lessons.predict import predict
 from fmlab.lessons.quiz import questions
 from fmlab.lessons.run import Run
 from fmlab.lessons.source import lessons, read
-from fmlab.site import build, executed, headings, outline, pictures, voxels
+from fmlab.site import Built, build, executed, headings, outline, pictures, voxels
 from fmlab.site import questions as asked
 from fmlab.site.cells import cells
 from fmlab.site.command import parsed
@@ -437,6 +437,13 @@ def test_an_unknown_lesson_or_an_empty_course_is_refused(course, tmp_path):
     with pytest.raises(LessonError, match="There are no lessons"):
         build(tmp_path / "site", course=tmp_path / "empty")
     assert not (tmp_path / "site").exists()
+
+
+def test_a_page_that_is_too_large_is_said(tmp_path):
+    (tmp_path / "a.html").write_bytes(b" " * 2_100_000)
+    (tmp_path / "b.html").write_bytes(b" " * 1_900_000)
+    assert "2.10 MB, more than" in str(Built(tmp_path / "a.html", True))
+    assert str(Built(tmp_path / "b.html", False)).endswith("1.90 MB, without outputs")
 
 
 def test_words_to_folder_and_lessons():
