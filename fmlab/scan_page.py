@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from fmlab.errors import ScanError
@@ -32,6 +33,7 @@ def write_page(scan: Path, labels: Path | None = None, scheme: str | None = None
         part.write_text(page, encoding="utf-8")
         os.replace(part, target)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise ScanError(f"The page {target} cannot be written ({error}); name another place with --output.") from error
     return target

@@ -6,6 +6,7 @@ import json
 import os
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ def write(path: Path, said: Mapping[str, Any], tensors: Mapping[str, Tensor]) ->
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path} cannot be written ({_short(error)}); make room, or choose another place.") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that is none, or cannot be written, holds no draft either
+            draft.unlink(missing_ok=True)
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

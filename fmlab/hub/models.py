@@ -194,7 +194,8 @@ def save(model: nn.Module, path: str | Path, **notes: Any) -> Path:
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path} cannot be written ({_short(error)}); make room, or choose another place.") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a folder that is none, or cannot be written, holds no draft either
+            draft.unlink(missing_ok=True)
     return path
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from fmlab.errors import DataError
@@ -118,6 +119,7 @@ def save_page(path: str | Path, shown: Sequence[System] | None = None, overwrite
         draft.write_text(markdown(shown) if path.suffix == ".md" else page(shown), encoding="utf-8")
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
         raise DataError(f"{path} cannot be written ({error}); name another place.") from error
     return path

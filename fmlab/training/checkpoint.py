@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def save(
         raise TrainingError(f"{path} cannot be written ({_short(error)}); make room, and train again: it goes on from the last "
                             "checkpoint, which is whole.") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that cannot be written holds no part either
+            part.unlink(missing_ok=True)
 
 
 def load(path: Path, model: nn.Module, optimiser: Optimisers, config: TrainConfig, cases: int, rank: int, processes: int) -> int:

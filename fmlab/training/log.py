@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -43,13 +43,16 @@ class Log:
                 part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
                 os.replace(part, path)
             finally:
-                part.unlink(missing_ok=True)
+                with suppress(OSError):  # a folder that cannot be written holds no part either
+                    part.unlink(missing_ok=True)
             self._file = path.open("ab", buffering=0)  # nothing waits in memory, so closing cannot fail on a full disk
 
     def add(self, **line: float) -> None:
         """One step, on the disk's way at once. TrainingError if it cannot be written."""
+        left = memoryview(json.dumps(line).encode() + b"\n")
         with _writing(self._file.name):
-            self._file.write(json.dumps(line).encode() + b"\n")
+            while left:  # a disk that becomes full takes a part, and refuses the next
+                left = left[self._file.write(left):]
 
     def close(self) -> None:
         self._file.close()
