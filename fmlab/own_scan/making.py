@@ -19,7 +19,7 @@ from fmlab.errors import ModelError, ScanError
 from fmlab.own_scan import page
 from fmlab.own_scan.clicks import Click, as_json, read_clicks
 from fmlab.own_scan.correcting import correct
-from fmlab.own_scan.reading import NEUTRAL, Own, checked_name, read_own, taken
+from fmlab.own_scan.reading import NEUTRAL, Own, checked_name, read_own, taken, without_names
 from fmlab.own_scan.shot import KNOWN, Adapted, adapt_to, applied, base, best_cut, halves, millilitres, worth_learning, zero_shot
 from fmlab.own_scan.sources import sources
 from fmlab.vocabulary import structure
@@ -63,12 +63,13 @@ class Answers:
 
 def make_report(scan: Scan, folder: str | Path, reference: str | Path | None = None, scheme: str | None = None,
                 clicks: str | Path | Sequence[Click] = (), others: Sequence[Other] = (), plan: Plan | None = None,
-                tell: Callable[[str], None] = print) -> Path:
+                found: Volume | None = None, tell: Callable[[str], None] = print) -> Path:
     """Read, segment, correct, adapt, apply and write ``folder``/report.html, with labels, clicks and adapter beside it.
 
     scan: a file, a DICOM folder, or a Volume (whose labels are its reference). folder: a new or an empty one. reference, scheme:
     labels to score against, and what their ids mean. clicks: a list, or a file of them. others: further scans, each with its
-    labels or None, that the adapted model is tried on; by default the part of the scan that did not teach.
+    labels or None, that the adapted model is tried on; by default the part of the scan that did not teach. found: the scan with
+    ``zero_shot``'s labels, where that has run already.
 
     Raises ScanError, PromptError, ModelError, DataError or VocabularyError, with nothing written.
     """
@@ -79,7 +80,7 @@ def make_report(scan: Scan, folder: str | Path, reference: str | Path | None = N
     for click in made:
         click.voxel(mine.volume)  # outside it is refused before any work
     tell(f"{mine.volume}, {len(made)} clicks")
-    found = zero_shot(mine.volume, plan.overlap)
+    found = zero_shot(mine.volume, plan.overlap) if found is None else mine.volume.with_labels(without_names(found, plan.name))
     tell(f"zero-shot: {len(found.structures)} structures")
     fixed = correct(found, made) if made else found
     wanted = plan.structures or tuple(dict.fromkeys(click.structure for click in made))
