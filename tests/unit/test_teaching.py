@@ -415,7 +415,7 @@ class Outside(HTMLParser):
 def test_every_lesson_says_how_long_it_takes(name):
     found = source.lesson(name)
     told = notes_of(found)
-    said = f'the instructor cell of {name} has to say "{found.budget.minutes:g} minutes alone, N in a room"; the plan is made from it'
+    said = f'the instructor cell of {name} must say "{found.budget.minutes:g} minutes alone, N in a room": the plan needs it'
     assert told.alone == found.budget.minutes and told.room >= told.alone, said
     if "05" <= found.number <= "18" or found.number == "00":
         assert len(told.misconceptions) > 150
