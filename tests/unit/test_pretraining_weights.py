@@ -44,6 +44,17 @@ def test_card_tells_the_same_as_the_file(name):
     assert all(part in card for part in parts)
 
 
+def test_the_twin_of_the_base_model_knows_what_the_other_does_not(body):
+    path = WEIGHTS / "fseft-swapped.safetensors"
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert f"{path.stat().st_size / 1e6:.1f} MB" in card and "label map's, not the model's" in card
+    one, other = hub.load("fseft", "nano"), hub.load("fseft", "swapped")
+    assert {*one.structures} - {*other.structures} == {*nano.EXCHANGED}
+    assert {*other.structures} - {*one.structures} == {*nano.NOVEL} and len(one.structures) == len(other.structures)
+    found = segment(other, body, spacing=nano.SPACING, side=nano.SIDE, overlap=0.25)
+    assert metrics.dice(found.mask("sternum"), body.mask("sternum")) > 0.4
+
+
 @pytest.mark.parametrize("name", nano.SUPERVISED)
 def test_supervised_models_find_a_liver_in_a_person_of_another_hospital(name, body):
     model = pretraining_cards.asked(hub.load(name, "nano"))
