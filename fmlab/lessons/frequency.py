@@ -119,11 +119,23 @@ def law(rows: Rows, width: float = BIN, least: int = LEAST) -> Law:
     found = bins(x, y, width, least)
     if len(found) < 2:
         raise DataError(f"Fewer than two bins of {width:g} decades hold {least} concepts; take wider ones, or a smaller least.")
-    inner = [(x[sets == name], y[sets == name]) for name in np.unique(sets)]
     by_set = {str(name): slope(x[sets == name], y[sets == name]) for name in np.unique(sets) if (sets == name).sum() >= FEW}
     return Law(int(seen.sum()), correlation(x, y), correlation([b.log10 for b in found], [b.mean for b in found]), slope(x, y),
-               slope(*(np.concatenate([part - part.mean() for part in parts]) for parts in zip(*inner))), by_set,
+               within(rows.counts, rows.accuracy, rows.sets), by_set,
                int((~seen).sum()), float(rows.accuracy[~seen].mean()) if (~seen).any() else float("nan"), found)
+
+
+def within(counts: np.ndarray, accuracy: np.ndarray, sets: np.ndarray) -> float:
+    """Points per decade, with an intercept for each test set; (N,) counts, of which 0 says nothing, (N,) percent, (N,) labels.
+
+    One slope for all sets: what a set's concepts differ in is compared within it. NaN where no set has two frequencies.
+    """
+    seen = counts > 0
+    x, y, sets = np.log10(counts[seen]), accuracy[seen].astype(float), sets[seen]
+    for name in np.unique(sets):
+        own = sets == name
+        x[own], y[own] = x[own] - x[own].mean(), y[own] - y[own].mean()
+    return slope(x, y)
 
 
 def laws(found: Mapping[str, Rows]) -> dict[str, Law]:
