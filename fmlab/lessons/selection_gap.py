@@ -159,8 +159,9 @@ def curves(outcomes: Sequence[Outcome]) -> tuple[Figure, str]:
             for rule in (rule for rule in RULES if rule.name in shown):
                 marker, colour = shown[rule.name]
                 at = one.chosen(rule)
-                ax.plot(one.marks[at], means[at], marker, color=colour, markersize=11 if marker == "*" else 6, zorder=2,
-                        alpha=0.9, label=rule.name.partition(" (")[0])
+                hollow = {"markerfacecolor": "none", "markersize": 13, "markeredgewidth": 1.5} if marker == "^" else {}
+                ax.plot(one.marks[at], means[at], marker, color=colour, label=rule.name.partition(" (")[0],
+                        **{"markersize": 8, "zorder": 2} | hollow)  # several rules may take one mark
             told.append(f"{method}, seed {one.seed}: best {means.max():.3f} at step {one.marks[int(means.argmax())]}, "
                         f"last {means[-1]:.3f}")
         ax.set(title=method.replace("_", " "), xlabel="step")
