@@ -52,12 +52,20 @@ def as_bytes(made: NotebookNode) -> bytes:
 
 
 def stubbed(source: str) -> str:
-    """A cell's code with everything from ``# solution`` on replaced by a stub of the same indent."""
+    """A cell's code with a stub in place of what follows ``# solution`` in its block: what stands below, ``check`` say, stays.
+
+    A block ends at the first line that is indented less; a mark without an indent cuts to the end of the cell.
+    """
     found = _MARK.search(source)
     if not found:
         return source
-    indent = found["indent"]
-    return f"{source[:found.start()]}{indent}{STUB_MARK}\n{indent}..."
+    indent, below = found["indent"], source[found.end():].splitlines(keepends=True)
+    end = next((n for n, line in enumerate(below) if line.strip() and not line.startswith(indent)), len(below))
+    while end and end < len(below) and not below[end - 1].strip():
+        end -= 1  # the blank lines before what stays, stay
+    rest = stubbed("".join(below[end:]))
+    stub = f"{source[:found.start()]}{indent}{STUB_MARK}\n{indent}..."
+    return f"{stub}\n{rest}" if rest else stub
 
 
 def header_text(lesson: Lesson) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date
 from pathlib import Path
 
@@ -135,6 +136,17 @@ def test_an_edit_of_one_cell_keeps_the_ids_of_the_others(source):
 def test_stub_keeps_what_stands_above_and_leaves_other_cells_alone():
     assert stubbed("a = 1\n# solution\nb = 2\nc = 3") == "a = 1\n# your code here\n..."
     assert stubbed("print('# solution')") == "print('# solution')"
+    one = "def a():\n    # solution\n    x = 1\n\n    return x\n\n\n"
+    open_one = "def a():\n    # your code here\n    ...\n\n\n"
+    assert stubbed(f'{one}check("00-a", a)') == f'{open_one}check("00-a", a)'
+    assert stubbed(f"{one}{one}a()") == f"{open_one}{open_one}a()"
+
+
+def test_every_exercise_can_be_checked_in_the_learners_notebook():
+    for lesson in lessons():
+        asked = "\n".join(cell.source for cell in notebook(lesson).cells if cell.cell_type == "code")
+        for exercise in dict.fromkeys(re.findall(r'hint\("([^"]+)"', asked)):
+            assert re.search(rf'^check\("{exercise}", \w', asked, re.MULTILINE), exercise
 
 
 def test_build_writes_once_and_stale_tells(source):
