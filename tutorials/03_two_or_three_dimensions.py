@@ -265,7 +265,8 @@ for arm, budget in runs.PAIRS:
 # norm, nearly the same thing 24 times.
 #
 # With three times the steps both go on, and 3-D gains by far more: what a step lacks in places is made good by more steps.
-# Nothing here says where the curves end; published 3-D models are trained for much longer, with larger batches. What it does say:
+# Nothing here says where the curves end; published 3-D models are trained for much longer. And one learning rate served all who
+# began from nothing, found in short trials of the 2-D network: tuned for itself, 3-D may do better. What the runs do say:
 # "2-D against 3-D" is always also "many places against few", and a comparison that does not hold this fixed has measured
 # something else.
 #
