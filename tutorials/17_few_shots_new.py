@@ -327,8 +327,9 @@ print("\nthe same organs, known to the other base model:", new_organs.means_of_r
 figure(claims.forest(["C15"]), alt=claims.forest_alt(["C15"]))
 
 # %% [markdown]
-# Look at the list of means before you agree with the verdict: which differences are large, and which are as large as those between
-# seeds? On your machine: `claims.record(c15.run(seed=7))` with `fmlab.lessons.experiments.c15`.
+# *What to see.* Compare the lists line by line: for a probe the same ten organs are easy where the base model was asked for them, and
+# out of reach where it was not. So newness it is. The decoder brings back most of it and not all: five people are no pre-training.
+# Then look for the claim's second half: which differences are large, and which are as large as those between seeds? On your machine: `claims.record(c15.run(seed=7))` with `fmlab.lessons.experiments.c15`.
 
 # %% [markdown]
 # ## 7. One more thing that is known: how large it is
