@@ -143,8 +143,8 @@ def test_stub_keeps_what_stands_above_and_leaves_other_cells_alone():
 
 
 def test_every_exercise_can_be_checked_in_the_learners_notebook():
-    for lesson in lessons():
-        asked = "\n".join(cell.source for cell in notebook(lesson).cells if cell.cell_type == "code")
+    for each in lessons():
+        asked = "\n".join(cell.source for cell in notebook(each).cells if cell.cell_type == "code")
         for exercise in dict.fromkeys(re.findall(r'hint\("([^"]+)"', asked)):
             assert re.search(rf'^check\("{exercise}", \w', asked, re.MULTILINE), exercise
 
