@@ -60,7 +60,7 @@ def row(maps: Mapping[str, Volume], plane: str, index: int, clicks: Sequence[Cli
 def overview(volume: Volume) -> list[Row]:
     """The axial and the coronal slice that show most labelled voxels, side by side."""
     both = [row({"labels": volume}, plane, busiest({"": volume}, plane)) for plane in ("axial", "coronal")]
-    return [Row(" and ".join(one.caption for one in both),
+    return [Row(f"{both[0].caption} and {both[1].caption[0].lower()}{both[1].caption[1:]}",
                 tuple(replace(one.panes[0], title=one.caption) for one in both))]
 
 
@@ -111,12 +111,12 @@ def _png(picture) -> str:
 
 
 def losses_svg(losses: Sequence[float], width: int = 420, height: int = 110) -> str:
-    """The training loss over the steps as a line, smoothed over five, in the page's own colours; "" for no steps."""
-    if not losses:
+    """The training loss over the steps as a line, smoothed over five, in the page's colours; "" for fewer than six steps."""
+    if len(losses) < 6:
         return ""
-    values = np.convolve(losses, np.ones(min(5, len(losses))) / min(5, len(losses)), "valid")
+    values = np.convolve(losses, np.ones(5) / 5, "valid")
     top = max(float(values.max()), 1e-6)
-    points = " ".join(f"{34 + (width - 44) * k / max(len(values) - 1, 1):.1f},{8 + (height - 30) * (1 - value / top):.1f}"
+    points = " ".join(f"{34 + (width - 44) * k / (len(values) - 1):.1f},{8 + (height - 30) * (1 - value / top):.1f}"
                       for k, value in enumerate(values))
     floor = height - 22
     return (f'<svg role="img" viewBox="0 0 {width} {height}" aria-label="Training loss over {len(losses)} steps: from '

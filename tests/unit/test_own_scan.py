@@ -29,6 +29,7 @@ from fmlab.own_scan import (
     make_report,
     making,
     page,
+    pictures,
     read_clicks,
     read_own,
     sources,
@@ -431,6 +432,12 @@ def test_labels_come_out_on_the_grid_and_axes_of_the_file(small, tmp_path):
     assert found.shape == given.shape and np.allclose(found.affine, given.affine)
     again = Volume.read(tmp_path / "out" / "labels-zero-shot.nii.gz", modality="other")
     assert metrics.dice(again.image[0].numpy() == ID["liver"], labelled().mask("liver").numpy()) > 0.9
+
+
+def test_a_course_of_the_loss_is_drawn_where_there_is_one():
+    assert pictures.losses_svg([1.0] * 5) == ""
+    drawn = pictures.losses_svg([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
+    assert "from 0.80 to 0.60" in drawn and drawn.count(",") >= 3 and "step 7" in drawn
 
 
 def test_uneven_lists_of_further_scans_are_refused(tmp_path):
