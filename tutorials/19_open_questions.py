@@ -46,6 +46,10 @@
 # **Notes for teachers.** 90 minutes alone, two sessions of an hour in a room: questions first, then scans. 19-p2 is worth a vote by
 # hand before it is run. Ask everybody to bring a CT that they may use (or the registered one), and let pairs swap reports and look
 # for a sentence that claims too much. Exercise 3 is the hardest of the lesson; exercise 2 can be left out.
+#
+# **Typical misconceptions.** The oracle is thought to choose anew for each person. "Leave one out" is taken for a way to have more
+# data. A map that is made and judged on the same tasks has no regret, which looks like a finding. "47 Dice, so adapters do not suit
+# convolutions." More clicks are always better: on what is nearly right they are not. n = 1 with a small p-value over slices.
 
 # %%
 import tempfile
