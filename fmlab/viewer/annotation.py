@@ -90,7 +90,7 @@ class Annotation:
         None if there was nothing to undo or redo. Raises ScanError for an event that is none, before anything is done; and
         whatever ``ask`` or ``prepare`` raises: then the prompts stay, and the model is asked again after the next event.
         """
-        known = [self._checked(event) for event in events]
+        known = [self._understood(event) for event in events]
         touched: dict[Key, Step] = {}
         step = None
         for event in known:
@@ -104,6 +104,16 @@ class Annotation:
             if self.layer(one.key).stale:
                 self._answer(one)
         return step
+
+    def _understood(self, event: Mapping) -> dict[str, object]:
+        """``_checked``, for events of a file that somebody edited too: they may hold anything in any place."""
+        try:
+            return self._checked(event)
+        except ScanError:
+            raise
+        except (TypeError, ValueError, KeyError, OverflowError) as error:
+            said = repr(event)[:200]
+            raise ScanError(f"{said} is no event; see fmlab.viewer.annotation for what each kind needs.") from error
 
     def _checked(self, event: Mapping) -> dict[str, object]:
         """A copy of the event with its time; ScanError if it is none, or lies outside the image."""

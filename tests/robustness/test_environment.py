@@ -38,6 +38,7 @@ from fmlab.volume import Volume
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 ROOT = Path(fmlab.__file__).parents[1]
+TURNS = 12  # of each of four processes, at the same thing
 BODY = phantom_cache.Body(3, "A", 8.0, False, "test")
 
 
@@ -168,16 +169,18 @@ def test_a_training_in_a_folder_that_cannot_be_made(tmp_path):
 # ---- two at once ----
 
 
-def _work(number: int, folder: str) -> None:
+def _work(number: int, folder: str, together: object) -> None:
     os.environ["FMLAB_COURSE"] = os.environ["FMLAB_DATA"] = folder
     lesson = tiny(Path(folder) / "src" / str(number))
-    for turn in range(4):
-        assert records.record_check(f"00-{number}", False) == ""
-        assert records.record_check("00-shared", False) == ""
-        ledger.record(run_of(100 * number + turn))
-        deliver((lesson,), Path(folder))
-        phantom_cache.make(BODY, fake_sample)
-        phantom_cache.load(BODY, fake_sample)
+
+    def progress(turn: int) -> None:
+        assert records.record_check(f"00-{number}", False) == records.record_check("00-shared", False) == ""
+
+    for act in (progress, lambda turn: ledger.record(run_of(100 * number + turn)), lambda turn: deliver((lesson,), Path(folder)),
+                lambda turn: phantom_cache.make(BODY, fake_sample), lambda turn: phantom_cache.load(BODY, fake_sample)):
+        together.wait(60)
+        for turn in range(TURNS):
+            act(turn)
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="forks its processes")
@@ -187,13 +190,14 @@ def test_two_labs_at_once_lose_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("FMLAB_DATA", str(tmp_path))
     (tmp_path / "src").mkdir()
     context = multiprocessing.get_context("fork")
-    workers = [context.Process(target=_work, args=(number, str(tmp_path))) for number in range(4)]
+    together = context.Barrier(4)
+    workers = [context.Process(target=_work, args=(number, str(tmp_path), together)) for number in range(4)]
     [worker.start() for worker in workers]
-    [worker.join(60) for worker in workers]
+    [worker.join(120) for worker in workers]
     assert [worker.exitcode for worker in workers] == [0] * 4
     kept = records.read()["exercises"]
-    assert [kept[f"00-{number}"]["tries"] for number in range(4)] == [4] * 4 and kept["00-shared"]["tries"] == 16
-    assert len(ledger.runs("C05", "own")) == 16
+    assert [kept[f"00-{number}"]["tries"] for number in range(4)] == [TURNS] * 4
+    assert kept["00-shared"]["tries"] == len(ledger.runs("C05", "own")) == 4 * TURNS
     assert sorted(path.name for path in tmp_path.glob("90_tiny*")) == ["90_tiny.ipynb"]
     assert torch.equal(phantom_cache.load(BODY, fake_sample).labels, fake_sample(3, spacing=8.0).labels)
     names = {path.name for path in tmp_path.rglob("*") if path.is_file()}
