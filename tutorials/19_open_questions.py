@@ -43,7 +43,7 @@
 # leaves this machine.
 
 # %% [markdown] tags=["instructor"]
-# **Notes for teachers.** 90 minutes alone, two sessions of an hour in a room: questions first, then scans. 19-p2 is worth a vote by
+# **Notes for teachers.** 90 minutes alone, 120 in a room, as two sessions: questions first, then scans. 19-p2 is worth a vote by
 # hand before it is run. Ask everybody to bring a CT that they may use (or the registered one), and let pairs swap reports and look
 # for a sentence that claims too much. Exercise 3 is the hardest of the lesson; exercise 2 can be left out.
 #
