@@ -16,7 +16,7 @@ from fmlab.slice_inference import along, slices_of, voted
 def settled(net: nn.Module, seed: int = 0) -> nn.Module:
     """The network with random weights and random statistics in its batch norms, in eval mode."""
     rng = torch.Generator().manual_seed(seed)
-    for name, value in net.state_dict().items():
+    for value in net.state_dict().values():
         if value.ndim > 1:
             value.copy_(torch.randn(value.shape, generator=rng) * (2 / value[0].numel()) ** 0.5)
         elif value.is_floating_point():
