@@ -1,5 +1,7 @@
 """The stored runs of lesson 03, made by data_scripts/record_flat_or_deep.py, and four of their networks.
 
+Those that ship were trained in bf16 on a CPU that has it; a run made now is in float32.
+
     found = recorded()                     a Point for each arm, budget and seed
     net = recorded_net("3-D")              the network of seed 0, as it was tested
     one("2-D", "compute", seed=7)          a run of your own, some minutes on one core
@@ -7,7 +9,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,6 +34,7 @@ from fmlab.lessons.flat_or_deep import (
     steps_of,
     trained,
 )
+from fmlab.lessons.stored import stored
 
 RECORDINGS = Path(__file__).parent / "recordings"
 STORED, NETS = RECORDINGS / "03_flat_or_deep.jsonl", RECORDINGS / "03_flat_or_deep.safetensors"
@@ -93,13 +95,9 @@ def record(point: Point, path: Path = STORED) -> None:
 @cache
 def recorded(path: Path = STORED) -> tuple[Point, ...]:
     """The runs that were kept, in the order of PAIRS and by seed. LessonError where there are none, or a line is no run."""
-    try:
-        found = [Point(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError, TypeError) as error:
-        raise LessonError(f"The runs in {path} cannot be read ({error}); make them with data_scripts/record_flat_or_deep.py."
-                          ) from error
     order = {pair: place for place, pair in enumerate(PAIRS)}
-    return tuple(sorted(found, key=lambda point: (order.get((point.arm, point.budget), len(order)), point.seed)))
+    return tuple(stored(path, Point, "data_scripts/record_flat_or_deep.py",
+                        lambda point: (order.get((point.arm, point.budget), len(order)), point.seed)))
 
 
 def keep_net(net: Net, path: Path = NETS) -> None:
