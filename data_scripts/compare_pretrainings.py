@@ -14,8 +14,8 @@ from torch import nn
 
 from data_scripts.course_evaluation import evaluate
 from data_scripts.pretraining_cards import asked
-from data_scripts.train_course_weights import fast_precision
 from fmlab import hub
+from fmlab.hardware import fast_precision
 from fmlab.lessons.experiments import pretrainings
 from fmlab.lessons.experiments.pretrainings import NAMES, SHORT
 from fmlab.lessons.experiments.transfer_curves import Setting

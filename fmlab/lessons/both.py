@@ -11,7 +11,6 @@ Source: Li and Hoiem 2016 (learning without forgetting), arXiv:1606.09282; sigmo
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,9 +30,9 @@ from fmlab.adaptation.results import append
 from fmlab.adaptation.shots import Shots
 from fmlab.backbones.caching import weights_hash
 from fmlab.backbones.segmenter import Segmenter
-from fmlab.errors import LessonError
 from fmlab.hardware import hardware
 from fmlab.lessons.new_organs import drawn, mean_dice, scores
+from fmlab.lessons.stored import stored
 from fmlab.pretraining.masked import masked_bce_dice
 from fmlab.pretraining.nano import NOVEL
 from fmlab.training import TrainConfig, train
@@ -114,11 +113,7 @@ def record(point: Point, path: Path = STORED) -> None:
 
 def recorded(path: Path = STORED) -> list[Point]:
     """The runs that were kept, by weight and seed. LessonError where there are none, or a line is no run."""
-    try:
-        found = [Point(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-        return sorted(found, key=lambda point: (point.weight, point.seed))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise LessonError(f"The runs in {path} cannot be read ({error}); make them with data_scripts/record_both.py.") from error
+    return stored(path, Point, "data_scripts/record_both.py", lambda point: (point.weight, point.seed))
 
 
 def trade_off(points: Sequence[Point]) -> tuple[Figure, str]:

@@ -68,6 +68,11 @@ def stubbed(source: str) -> str:
     return f"{stub}\n{rest}" if rest else stub
 
 
+def solved(source: str) -> str:
+    """A cell's code with its solutions, without the marks."""
+    return "\n".join(line for line in source.splitlines() if not _MARK.fullmatch(line))
+
+
 def header_text(lesson: Lesson) -> str:
     """What stands under the title: what one will be able to do, what one needs, and what it costs."""
     budget = lesson.budget

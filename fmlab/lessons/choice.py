@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fmlab.errors import LessonError
+from fmlab.lessons.live import Live
 from fmlab.lessons.show import Box, inline
 
 
 @dataclass(frozen=True, repr=False)
-class Choice:
+class Choice(Live):
     """A question and its options.
 
     chosen: called with the option's index when it is picked, returns what to show. explanations: shown folded where there is no
@@ -66,12 +67,3 @@ class Choice:
         rows = [ipywidgets.HBox([button, ipywidgets.HTML(f"<span>{inline(text)}</span>")])
                 for button, text in zip(buttons, self.options, strict=True)]
         return ipywidgets.VBox([ipywidgets.HTML(f"<strong>{inline(self.question)}</strong>"), *rows, reply])
-
-    def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
-        """The widget with its fallbacks: a saved notebook without a kernel then shows the text, not "model not found"."""
-        bundle: dict[str, object] = {"text/plain": repr(self), "text/html": self._repr_html_()}
-        try:
-            live = self.widget()._repr_mimebundle_()
-        except Exception:  # no kernel to talk to, or no ipywidgets: the fallbacks do
-            return bundle
-        return {**(live[0] if isinstance(live, tuple) else live), **bundle}

@@ -10,9 +10,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +27,13 @@ from fmlab.adaptation.arena import Gated
 from fmlab.adaptation.fewshot import Protocol
 from fmlab.adaptation.lora import LoRALinear
 from fmlab.adaptation.report import effective_ranks
-from fmlab.adaptation.results import Result, by_case, estimate
+from fmlab.adaptation.results import Result, append, by_case, estimate
 from fmlab.adaptation.sampling import support
 from fmlab.adaptation.shots import Shots
 from fmlab.cohorts import Cohort
 from fmlab.errors import LessonError
 from fmlab.hardware import hardware
+from fmlab.lessons.stored import stored
 from fmlab.metrics.bootstrap import Estimate, estimates
 from fmlab.training import TrainConfig, learning_rate
 
@@ -166,20 +166,15 @@ def ranks_of(model: nn.Module) -> tuple[int, int]:
 
 def record(arm: Arm, path: Path = STORED) -> None:
     """Add a run to a file, a line each."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(arm), sort_keys=True) + "\n")
+    append(arm, path)
 
 
 def recorded(path: Path = STORED) -> list[Arm]:
     """The runs of a file, by default those that ship. LessonError where it cannot be read."""
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return [Arm(**{**row, "result": Result(**row["result"]), "start": tuple(row["start"]), "end": tuple(row["end"])})
-                for row in rows]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise LessonError(f"The runs {path} cannot be read ({error}); install fmlab again, or make them with "
-                          "python -m data_scripts.record_ranks.") from error
+    def arm(**row: Any) -> Arm:
+        return Arm(**{**row, "result": Result(**row["result"]), "start": tuple(row["start"]), "end": tuple(row["end"])})
+
+    return stored(path, arm, "python -m data_scripts.record_ranks")
 
 
 def named(arms: Sequence[Arm], name: str, organ: str | None = None) -> list[Arm]:

@@ -9,7 +9,6 @@ of a training on k - 1, and are judged against the best of the training on all k
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from fmlab.cohorts import Case, Cohort
 from fmlab.errors import LessonError
 from fmlab.hardware import hardware
 from fmlab.lessons import five_scans as five
+from fmlab.lessons.stored import stored
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -121,13 +121,7 @@ def protocol(steps: int = STEPS, marks: int = MARKS, shots: int = SHOTS, cubes: 
 
 def recorded(path: Path = STORED) -> list[Outcome]:
     """The stored adaptations. LessonError where there are none, or a line is none."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        found = [Outcome(**json.loads(line)) for line in lines]
-    except (OSError, ValueError, TypeError) as error:
-        raise LessonError(f"The record {path} cannot be read ({error}); make it with python -m fmlab.lessons.selection_gap."
-                          ) from error
-    return found
+    return stored(path, Outcome, "python -m fmlab.lessons.selection_gap")
 
 
 def table(outcomes: Sequence[Outcome]) -> str:

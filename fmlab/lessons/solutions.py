@@ -6,6 +6,7 @@ import ast
 from dataclasses import dataclass
 
 from fmlab.errors import LessonError
+from fmlab.lessons.build import solved
 from fmlab.lessons.source import Lesson
 
 
@@ -59,8 +60,7 @@ def solution_source(lesson: Lesson, exercise: str) -> str | None:
     for source in code_cells(lesson):
         for node in parsed(source, lesson).body:
             if isinstance(node, ast.FunctionDef) and node.name in names:
-                lines = source.splitlines()[node.lineno - 1:node.end_lineno]
-                return "\n".join(line for line in lines if line.strip() != "# solution")
+                return solved("\n".join(source.splitlines()[node.lineno - 1:node.end_lineno]))
     return None
 
 

@@ -10,6 +10,7 @@ import html
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from fmlab.lessons.live import Live
 from fmlab.systems import AXES, USAGES, System, html_table, select, system, systems
 from fmlab.systems.page import SHORT, rows
 
@@ -18,27 +19,8 @@ _LEFT = "text-align:left;vertical-align:top"  # inline, as JupyterLab keeps noth
 _LABELS = {"A": "A: generalist or specialised", "B": "B: 2-D or 3-D", "C": "C: text", "usage": "usage", "words": "words"}
 
 
-class _Shown:
-    """What both widgets share: the live form where there is a kernel, and what stands in for it elsewhere."""
-
-    def widget(self) -> object:
-        """The live form."""
-        raise NotImplementedError
-
-    def _repr_html_(self) -> str:
-        raise NotImplementedError
-
-    def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
-        bundle: dict[str, object] = {"text/plain": repr(self), "text/html": self._repr_html_()}
-        try:
-            live = self.widget()._repr_mimebundle_()
-        except Exception:  # no kernel to talk to, or no ipywidgets: the fallbacks do
-            return bundle
-        return {**(live[0] if isinstance(live, tuple) else live), **bundle}
-
-
 @dataclass(frozen=True, repr=False)
-class Explorer(_Shown):
+class Explorer(Live):
     """The table with a filter: a value on each axis, a usage, words. wanted: what is chosen at first, as for ``select``."""
 
     wanted: dict[str, str] = field(default_factory=dict)
@@ -74,7 +56,7 @@ class Explorer(_Shown):
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison(_Shown):
+class Comparison(Live):
     """Two systems side by side; one, other: their keys or names."""
 
     one: str

@@ -84,7 +84,8 @@ def _share(folder: Path) -> None:
     for name in SHARED:
         shutil.copyfile(WEB / name, folder / name)
     module = static.module().replace("export default ", "const viewer = ")
-    write_bytes(folder / "viewer.js", f"window.fmlabViewer = (() => {{\n{module}\nreturn viewer;\n}})();\n".encode())
+    script = f"window.fmlabViewer = (() => {{\n{module}\nreturn viewer;\n}})();\nwindow.fmlabStandIn = {static.stand_in()}"
+    write_bytes(folder / "viewer.js", script.encode())
     write_bytes(folder / "viewer.css", static.style().encode())
 
 

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fmlab.lessons.build import stubbed
+from fmlab.lessons.build import solved, stubbed
 from fmlab.site.pictures import compact
 from fmlab.site.questions import asked, computed
 from fmlab.site.voxels import Scan, scan_in
@@ -20,7 +20,6 @@ from fmlab.viewer import static
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-_MARK = re.compile(r"^[ \t]*# solution[ \t]*\n", re.MULTILINE)
 _RUN_TO = re.compile(r"\s*Run the cell to \w+\.")
 _BY_NUMBER = re.compile(r"<p>Answer by number: <code>.*?</code></p>", re.DOTALL)
 _PROGRESS = re.compile(r"\d%\|.*\[.*\]")  # of tqdm's bar in a notebook
@@ -78,7 +77,7 @@ def _page(cell: NotebookNode, lesson: str) -> dict[str, str]:
     if "solution" in tags:
         return {"code": "", "solution": source}
     if stubbed(source) != source:
-        return {"code": stubbed(source), "solution": _MARK.sub("", source)}
+        return {"code": stubbed(source), "solution": solved(source)}
     if source.startswith("show_source(") and len(cell.outputs) == 1:
         return {"code": ""}  # the listing says by itself what it is
     return {"code": source}

@@ -34,6 +34,11 @@ def module(widget: str = "viewer") -> str:
     return "\n".join((WEB / name).read_text(encoding="utf-8") for name in PARTS[widget])
 
 
+def stand_in() -> str:
+    """JavaScript that stands in for a widget's model where there is no kernel: ``standIn(state)``."""
+    return (WEB / "stand_in.js").read_text(encoding="utf-8")
+
+
 def style(*names: str) -> str:
     """Style sheets one after the other: the shared one, and those of the names given."""
     return "\n".join((WEB / f"{name}.css").read_text(encoding="utf-8") for name in ("viewer", *names))
@@ -58,7 +63,7 @@ def iframe(scene: Scene, state: dict[str, object], height: int, title: str, mega
     state |= {"_spec": spec(small, height, tools=False), "_first": slabs, "points": [], "box": {}, "scribble": []}
     data = json.dumps(state).replace("<", "\\u003c")
     page = _PAGE.replace("@style", style()).replace("@title", html.escape(title)).replace("@data", data)
-    page = page.replace("@module", module().replace("export default ", "const viewer = "))
+    page = page.replace("@module", module().replace("export default ", "const viewer = ")).replace("@stand_in", stand_in())
     frame = f'width="100%" height="{height + (165 if len(scene.layers) < 2 else 200)}" style="border: 0" sandbox="allow-scripts"'
     return f'<iframe {frame} title="{html.escape(title)}" srcdoc="{html.escape(page)}"></iframe>'
 
@@ -121,18 +126,10 @@ _PAGE = """<!DOCTYPE html>
 <body class="fm-page"><script id="data" type="application/json">@data</script>
 <script type="module">
 @module
-// In place of anywidget's model: the same get, set, on, without a kernel behind it.
+@stand_in
 const state = JSON.parse(document.getElementById("data").textContent);
 for (const slab in state._first) state._first[slab] = Uint8Array.from(atob(state._first[slab]), (c) => c.charCodeAt(0));
-const heard = {};
-const model = {
-  get: (name) => state[name],
-  set: (name, value) => ((state[name] = value), (heard["change:" + name] ?? []).forEach((call) => call())),
-  on: (name, call) => (heard[name] ??= []).push(call),
-  off: () => {},
-  send: () => {},
-  save_changes: () => {},
-};
+const model = standIn(state);
 const { initialize, render } = viewer();
 initialize({ model });
 render({ model, el: document.body });

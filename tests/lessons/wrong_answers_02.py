@@ -114,7 +114,8 @@ WRONG = {
         (pairing_squared, "by squared error"), (pairing_sigmoid, "SigLIP's idea"), (pairing_item, "cannot train"),
     ],
     "02-ensemble": [
-        (ensemble_raw, "as FLAIR's code does"), (ensemble_summed, "six times as loud"), (ensemble_maximum, "largest value in each"),
+        (ensemble_raw, "as FLAIR's code does"), (ensemble_summed, "six times as loud"),
+        (ensemble_maximum, "largest value in each"),
         (ensemble_first, "first text of each class"), (ensemble_other_axis, "over the classes (axis 0)"),
         (ensemble_largest_length, "largest of all lengths"), (ensemble_by_sum, "sum of the values"),
         (ensemble_squared_length, "square of the length"), (ensemble_softmax, "directions and no probabilities"),

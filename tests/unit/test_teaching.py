@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from fmlab import cli
 from fmlab.errors import LessonError
 from fmlab.lessons import source
-from fmlab.lessons.build import as_bytes, notebook
+from fmlab.lessons.build import as_bytes, notebook, stubbed
 from fmlab.lessons.exercise import exercises
 from fmlab.lessons.quiz import questions
 from fmlab.lessons.teaching import plan
@@ -31,7 +31,7 @@ from fmlab.lessons.teaching.markdown import blocks, inline_html, sentences, to_h
 from fmlab.lessons.teaching.minutes import sections
 from fmlab.lessons.teaching.names import bound_by, needed_by
 from fmlab.lessons.teaching.notes import notes_of, places
-from fmlab.lessons.teaching.recall import first_line, opened, recall
+from fmlab.lessons.teaching.recall import first_line, recall
 from fmlab.lessons.teaching.results import results
 from fmlab.lessons.teaching.slides import shown, slides
 
@@ -327,9 +327,9 @@ def test_a_first_line_says_what_a_cell_did():
 
 
 def test_only_the_function_is_cut_and_not_the_check_below():
-    assert opened("def f(x):\n    # solution\n    return x\n\n\ncheck('a', f)") == \
+    assert stubbed("def f(x):\n    # solution\n    return x\n\n\ncheck('a', f)") == \
         "def f(x):\n    # your code here\n    ...\n\n\ncheck('a', f)"
-    assert opened("a = 1\n# solution\nb = 2") == "a = 1\n# your code here\n..."
+    assert stubbed("a = 1\n# solution\nb = 2") == "a = 1\n# your code here\n..."
 
 
 @pytest.mark.parametrize(("code", "needed"), [

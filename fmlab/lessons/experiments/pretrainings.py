@@ -14,7 +14,6 @@ begins the fine-tuning at random; the networks of the three prompt-driven method
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +25,13 @@ from torch import Tensor, nn
 from fmlab import hub
 from fmlab.adaptation.results import append
 from fmlab.cohorts import Cohort
-from fmlab.errors import LessonError, ModelError
+from fmlab.errors import ModelError
 from fmlab.hardware import hardware
 from fmlab.lessons.experiments import transfer_curves as curves
+from fmlab.lessons.stored import stored
 from fmlab.pretraining import nano
 from fmlab.pretraining.transfer import LEAST
+from fmlab.training.order import seeded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,7 +84,7 @@ def begun(method: str, seed: int, pretrained: nn.Module | None, pool: Sequence[s
     if method in U_NETS:
         return curves.begun(U_NETS[method], seed, pretrained, pool, tested)
     config, asked = NEW_TASK[method]
-    with curves.seeded(seed):
+    with seeded(seed):
         network = hub.build(method, **config)
     state, theirs = network.state_dict(), pretrained.state_dict()
     kept = {key: value for key, value in theirs.items() if key in state and state[key].shape == value.shape}
@@ -123,12 +124,7 @@ def record(line: Compared, path: Path = STORED) -> None:
 
 def recorded(path: Path = STORED) -> list[Compared]:
     """All lines, by method and seed. LessonError where there are none, or a line is none of ours."""
-    try:
-        found = [Compared(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-        return sorted(found, key=lambda line: (NAMES.index(line.method), line.seed))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise LessonError(f"The record in {path} cannot be read ({error}); make it with data_scripts/compare_pretrainings.py."
-                          ) from error
+    return stored(path, Compared, "data_scripts/compare_pretrainings.py", lambda line: (NAMES.index(line.method), line.seed))
 
 
 def rows(found: Sequence[Compared]) -> dict[str, dict[str, list[float]]]:

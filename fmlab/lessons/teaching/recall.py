@@ -45,7 +45,7 @@ def recall(lesson: Lesson) -> NotebookNode:
     made.cells = [cell for cell in made.cells if not _CUT & set(cell.metadata.get("tags", []))]
     for cell in made.cells:
         if cell.cell_type == "code":
-            cell.source = opened(cell.source)
+            cell.source = stubbed(cell.source)
     trees = [ast.parse(cell.source) if cell.cell_type == "code" else None for cell in made.cells]
     cells = []
     for place, cell in enumerate(made.cells):
@@ -59,14 +59,6 @@ def recall(lesson: Lesson) -> NotebookNode:
             cells.append(text_cell(cell.source) if cell.cell_type == "markdown" else cell)
     made.cells = cells
     return numbered(made, "recall")
-
-
-def opened(source: str) -> str:
-    """A cell with its solutions cut, function by function, so that the ``check`` below stays."""
-    lines = source.splitlines()
-    for node in reversed([node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]):
-        lines[node.lineno - 1:node.end_lineno] = stubbed("\n".join(lines[node.lineno - 1:node.end_lineno])).splitlines()
-    return stubbed("\n".join(lines))
 
 
 def may_go(source: str, tree: ast.Module, later: list[ast.Module]) -> bool:

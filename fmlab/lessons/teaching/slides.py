@@ -15,7 +15,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
-from fmlab.lessons.build import stubbed
+from fmlab.lessons.build import solved, stubbed
 from fmlab.lessons.exercise import exercises
 from fmlab.lessons.quiz import questions
 from fmlab.lessons.source import Lesson
@@ -170,8 +170,7 @@ class _Deck:
         slide.notes += self.notes_on(one.name)
         if one.name in self.exercises:
             slide.notes.append(helps(one.name))
-        solution = "\n".join(line for line in written.splitlines() if line.strip() != "# solution")
-        slide.notes.append(f"**The lesson's solution**\n\n```python\n{solution}\n```")
+        slide.notes.append(f"**The lesson's solution**\n\n```python\n{solved(written)}\n```")
 
     def result(self, result: Result) -> None:
         text = result.printed

@@ -77,24 +77,11 @@
     return first;
   }
 
-  /** In place of anywidget's model: the same get, set, on, without a kernel behind it. */
-  function standIn(state) {
-    const heard = {};
-    return {
-      get: (name) => state[name],
-      set: (name, value) => ((state[name] = value), (heard["change:" + name] ?? []).forEach((call) => call())),
-      on: (name, call) => (heard[name] ??= []).push(call),
-      off: () => {},
-      send: () => {},
-      save_changes: () => {},
-    };
-  }
-
   async function enliven(place) {
     const state = JSON.parse(document.getElementById(place.dataset.scan).textContent);
     state._first = await slabs(state);
     const el = document.createElement("div");
-    const model = standIn(state);
+    const model = window.fmlabStandIn(state);
     const { initialize, render } = window.fmlabViewer();
     initialize({ model });
     place.append(el);
