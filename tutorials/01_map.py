@@ -19,7 +19,7 @@
 #       - say how little of a partially labelled assembly is known, and which pairs nobody ever drew together
 #     prerequisites: ["lesson 00"]
 #     minutes: 50
-#     seconds: 15
+#     seconds: 10
 #     gigabytes: 1.0
 #     download_mb: 2.3
 #     hardware: 2 CPU cores

@@ -19,7 +19,7 @@
 #       - weigh "specialised beats generalist" against a fair comparison of your own
 #     prerequisites: ["lesson 00", "softmax and cross-entropy seen once"]
 #     minutes: 60
-#     seconds: 90
+#     seconds: 40
 #     gigabytes: 1.0
 #     download_mb: 0
 #     hardware: 2 CPU cores

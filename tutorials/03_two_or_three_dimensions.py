@@ -19,7 +19,7 @@
 #       - say what thick slices do to each
 #     prerequisites: ["lesson 00: Dice, spacing", "convolutions"]
 #     minutes: 75
-#     seconds: 120
+#     seconds: 30
 #     gigabytes: 1.0
 #     download_mb: 0
 #     hardware: 2 CPU cores

@@ -19,7 +19,7 @@
 #       - recompute the law of concept frequency, and say how binning flatters it
 #     prerequisites: ["lesson 01", "lesson 02 helps"]
 #     minutes: 60
-#     seconds: 50
+#     seconds: 12
 #     gigabytes: 0.6
 #     download_mb: 0
 #     hardware: 2 CPU cores

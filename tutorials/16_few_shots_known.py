@@ -19,7 +19,7 @@
 #       - compare methods with one and five labelled scans, person by person, against no training at all
 #     prerequisites: ["lesson 05 or 12", "a convolution and an attention layer seen once"]
 #     minutes: 75
-#     seconds: 140
+#     seconds: 120
 #     gigabytes: 2.0
 #     download_mb: 0
 #     hardware: 2 CPU cores

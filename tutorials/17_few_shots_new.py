@@ -19,7 +19,7 @@
 #       - write the penalty of the size prior, and name the patients whom it harms
 #     prerequisites: ["lesson 16", "lesson 12 helps"]
 #     minutes: 80
-#     seconds: 130
+#     seconds: 110
 #     gigabytes: 2.0
 #     download_mb: 0
 #     hardware: 2 CPU cores

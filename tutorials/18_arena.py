@@ -19,7 +19,7 @@
 #       - design the controls that a claim of the form "X gains because of Y" needs
 #     prerequisites: ["lesson 16", "lesson 17 helps"]
 #     minutes: 80
-#     seconds: 100
+#     seconds: 95
 #     gigabytes: 2.0
 #     download_mb: 0
 #     hardware: 2 CPU cores

@@ -19,7 +19,7 @@
 #       - take a scan of your own from a file to a corrected, adapted and honestly reported segmentation
 #     prerequisites: ["lessons 08, 16 and 17", "lesson 15 helps"]
 #     minutes: 90
-#     seconds: 140
+#     seconds: 60
 #     gigabytes: 2.5
 #     download_mb: 0
 #     hardware: 2 CPU cores
