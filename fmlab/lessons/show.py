@@ -107,7 +107,7 @@ class Source:
 
 
 def show_source(what: Callable | str) -> Source:
-    """The package's own version of a function or class, to read beside yours: an object, or its dotted name.
+    """The package's own version of a function, class or module, to read beside yours: an object, or its dotted name.
 
     Raises LessonError if there is no source to show.
     """
@@ -116,8 +116,8 @@ def show_source(what: Callable | str) -> Source:
         code = inspect.getsource(thing)
     except (OSError, TypeError) as error:
         raise LessonError(f"There is no Python source of {what!r} to show; give a function written in Python.") from error
-    module = getattr(thing, "__module__", "") or ""
-    name = f"{module}.{getattr(thing, '__qualname__', '')}"
+    module = thing.__name__ if inspect.ismodule(thing) else getattr(thing, "__module__", "") or ""
+    name = module if inspect.ismodule(thing) else f"{module}.{getattr(thing, '__qualname__', '')}"
     place = module.replace(".", "/") + ".py" if module.startswith("fmlab") else (module or "this notebook")
     return Source(name, place, inspect.cleandoc("\n" + code))
 

@@ -74,3 +74,9 @@ def test_each_question_has_one_right_option_and_explains_all_and_its_place_varie
         assert all(option.why.strip() for option in question.options)
     places = [[option.right for option in question.options].index(True) for question in found]
     assert len(set(places)) >= min(3, len(places))  # not always in the same place
+
+
+def test_a_module_is_shown_whole_under_its_name():
+    shown = show_source("fmlab.contrastive.pairing_loss")
+    assert (shown.name, shown.file) == ("fmlab.contrastive.pairing_loss", "fmlab/contrastive/pairing_loss.py")
+    assert "def targets(" in shown.code and "def pairing_loss(" in shown.code
