@@ -61,10 +61,10 @@ def first_steps(went: Mapping[str, Sequence[Mapping]], dice: Mapping[str, float]
     """The loss of some trainings, arm -> log of ``train``, with each arm's Dice in the legend; and the same in words."""
     fig, ax = _figure((6, 3))
     for (arm, log), (style, colour) in zip(went.items(), _LINES):
-        width = min(_MEAN_OF, len(log))
+        width = _MEAN_OF if len(log) > _MEAN_OF else 1  # of a mean over all there is, one point would be left: no line
         loss = np.convolve([line["loss"] for line in log], np.ones(width) / width, mode="valid")
         ax.plot(np.arange(len(loss)) + width, loss, style[1:], color=colour, label=f"{arm}: Dice {dice[arm]:.2f} on a new person")
-    ax.set(xlabel="step", ylabel=f"loss, mean of {_MEAN_OF} steps")
+    ax.set(xlabel="step", ylabel=f"loss, mean of {width} steps" if width > 1 else "loss")
     ax.legend(frameon=False, fontsize=8)
     return fig, "Loss over the first steps; at the end " + "; ".join(
         f"{arm} {np.mean([line['loss'] for line in log[-_MEAN_OF:]]):.2f}, Dice {dice[arm]:.2f}" for arm, log in went.items())

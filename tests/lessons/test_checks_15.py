@@ -123,3 +123,11 @@ def test_genesis_counts_every_voxel():
     nothing = genesis.Chances(flip=0.0, shuffle=0.0, curve=0.0, paint=0.0)
     model = hub.build("genesis", width=4)
     assert genesis.loss(model, {"image": torch.rand(1, 1, 16, 16, 16)}, nothing).item() > 0
+
+
+def test_a_training_of_few_steps_has_a_line_too():
+    from fmlab.lessons import pretexts
+
+    for steps, points in ((4, 4), (12, 9)):
+        fig, told = pretexts.first_steps({"scratch": [{"loss": 1 / (n + 1)} for n in range(steps)]}, {"scratch": 0.5})
+        assert len(fig.axes[0].lines[0].get_xdata()) == points and "Dice 0.50" in told
