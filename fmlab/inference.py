@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fmlab.errors import ModelError, ScanError
-from fmlab.vocabulary import ID, structure
+from fmlab.vocabulary import ID, region, structure
 from fmlab.volume import Volume
 from fmlab.windows import WIDE, Window
 
@@ -76,8 +76,9 @@ def segment(
     """The volume with the model's labels on its own grid, ``annotated`` being what the model knows, or ``structures`` of it.
 
     model: K logits, with ``model.structures`` naming them, as ``hub.load("universal", "nano")``. A voxel belongs to the structure
-    of the largest of all K logits if that is above 0; structures: those that are kept of this. spacing (mm), window, side: as in
-    training. crumb_ml: see ``without_crumbs``; 0 keeps everything; by default the model's own ``crumb_ml``, else 1.
+    of the largest of all K logits if that is above 0, but to a part rather than to its whole; structures: those that are kept of
+    this. spacing (mm), window, side: as in training. crumb_ml: see ``without_crumbs``; 0 keeps everything; by default the
+    model's own ``crumb_ml``, else 1.
     Raises ModelError or VocabularyError for structures that the model does not know, ScanError for a scan that is no CT.
     """
     refuse_what_is_no_ct(volume)
@@ -89,7 +90,7 @@ def segment(
     values, affine = resampled(volume, spacing)
     logits = sliding_logits(model, window(values), side, overlap, progress)
     crumb_ml = getattr(model, "crumb_ml", CRUMB_ML) if crumb_ml is None else crumb_ml
-    logits = without_crumbs(logits, crumb_ml, abs(np.linalg.det(affine[:3, :3])) / 1000)
+    logits = without_crumbs(parts_first(logits, known), crumb_ml, abs(np.linalg.det(affine[:3, :3])) / 1000)
     labels = labels_on(volume.shape, logits, [ID[name] if name in wanted else 0 for name in known])
     return replace(volume, labels=labels[None].to(volume.image.device), annotated=frozenset(wanted))
 
@@ -105,6 +106,19 @@ def labels_on(shape: Sequence[int], logits: Tensor, ids: Sequence[int]) -> Tenso
         stop = min(start + SLAB, shape[2])
         labels[:, :, start:stop] = table[_winner(logits, shape, start, stop)]
     return labels
+
+
+def parts_first(logits: Tensor, known: Sequence[str]) -> Tensor:
+    """Logits (K, X, Y, Z) where a structure yields to its parts: a lobe is lung too, and one label a voxel has to be the lobe's.
+
+    Whoever is asked for the whole counts its parts with it (``vocabulary.region``).
+    """
+    yielding = logits.clone()
+    for k, whole in enumerate(known):
+        if inside := [j for j, part in enumerate(known) if j != k and ID[part] in region(whole)]:
+            part = logits[inside].amax(0)
+            yielding[k] = torch.where(part > 0, torch.minimum(logits[k], 0.99 * part), logits[k])  # next best, should the part go
+    return yielding
 
 
 def without_crumbs(logits: Tensor, smallest_ml: float, voxel_ml: float) -> Tensor:

@@ -120,9 +120,10 @@ class LoadReport:
 
 
 def load_official(
-    model: nn.Module, state_dict: dict[str, Any], allow_missing: Sequence[str] = (), allow_unexpected: Sequence[str] = ()
+    model: nn.Module, state_dict: dict[str, Any], allow_missing: Sequence[str] = (), allow_unexpected: Sequence[str] = (),
+    quiet: bool = False,
 ) -> LoadReport:
-    """Put published weights into a model under their official key names; prints and returns what matched.
+    """Put published weights into a model under their official key names; prints (unless ``quiet``) and returns what matched.
 
     state_dict: as ``torch.load`` gives it, wrapped in "state_dict" or "net" or not, with "module." and "backbone." or not.
     allow_missing: keys of the model, beginnings of them ("head.") or patterns ("*.num_batches_tracked"), in official or in our
@@ -142,7 +143,8 @@ def load_official(
             raise ModelError(f"The checkpoint holds {plain!r} twice, as {theirs[plain][0]!r} and {key!r}; keep one of the two.")
         theirs[plain] = key, value
     report, matched = _compare(state, ours, theirs, allow_missing, renames)
-    print(report)
+    if not quiet:
+        print(report)
     wrong = [key for key in report.missing if not _named(key, allow_missing, renames)]
     strange = [key for key in report.unexpected if not _named(key, allow_unexpected, renames)]
     if wrong or strange or report.misfit:
@@ -218,7 +220,7 @@ def _from_ours(name: str, path: Path, config: dict[str, Any]) -> nn.Module:
         raise ModelError(f"{path} was trained with {_as_call(stored)}, not with another {differs[0]}; leave that out.")
     _refuse_larger(path, name, {**config, **stored}, sum(tensor.numel() for tensor in state.values()))
     model = build(name, **{**config, **stored})
-    load_official(model, state)
+    load_official(model, state, quiet=True)  # all of it matches, or it is refused
     return model
 
 

@@ -155,16 +155,22 @@ def _right(trial: Trial, tolerance: float) -> bool:
 def same(answer: object, expected: object, tolerance: float) -> bool:
     """Equal as numbers and in shape; NaN equals NaN. Tensors, arrays, lists and numbers may stand for each other.
 
-    Tuples and lists of parts of different shapes, (Y, w) for example, are compared part by part, words and records by ==.
+    Tuples, lists and dictionaries of parts of different shapes, (Y, w) for example, are compared part by part; words, arrays of
+    words and records by ==.
     """
     try:
         a, b = (np.asarray(x.detach().cpu() if isinstance(x, torch.Tensor) else x, dtype=np.float64) for x in (answer, expected))
     except Exception:  # words, ragged lists, tensors with gradient, and objects that raise what they like when they are asked
         if isinstance(expected, str) or is_dataclass(expected):
             return isinstance(answer, type(expected)) and bool(answer == expected)
+        if isinstance(expected, np.ndarray):
+            return isinstance(answer, np.ndarray) and np.array_equal(answer, expected)
+        if isinstance(expected, dict):
+            return (isinstance(answer, dict) and answer.keys() == expected.keys()
+                    and all(same(answer[key], value, tolerance) for key, value in expected.items()))
         parts = isinstance(answer, list | tuple) and isinstance(expected, list | tuple) and len(answer) == len(expected)
         return parts and all(same(x, y, tolerance) for x, y in zip(answer, expected))
-    if answer is None or a.shape != b.shape:
+    if (answer is None) != (expected is None) or a.shape != b.shape:
         return False
     return bool(np.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True))
 

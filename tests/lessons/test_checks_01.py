@@ -92,6 +92,11 @@ def test_the_exercises_give_the_tables_own_places_and_numbers():
 def test_words_and_records_are_compared_too():
     one, other = systems.system("sam"), systems.system("medsam")
     assert same("sam", "sam", 0) and same(np.str_("sam"), "sam", 0) and same(["a", "b"], ("a", "b"), 0) and same(one, one, 0)
+    words = np.array(["sam", "sam2"])
+    assert same(words.copy(), words, 0) and same({"a": words, "b": None}, {"b": None, "a": words}, 0)
+    assert not same(np.array([1.0, 2.0]), words, 0) and not same(words[:1], words, 0)
+    assert not same({"a": words[:1]}, {"a": words}, 0)
+    assert not same({"a": 1.0}, {"b": 1.0}, 0) and not same(None, np.nan, 0) and not same(None, words, 0)
     assert not same("sam", "medsam", 0) and not same(one, other, 0) and not same(["a"], ["a", "b"], 0) and not same(one, "sam", 0)
 
 

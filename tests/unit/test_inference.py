@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from fmlab import inference
 from fmlab.errors import ModelError, ScanError, VocabularyError
-from fmlab.inference import refuse_what_is_no_ct, resampled, segment, sliding_logits, without_crumbs
+from fmlab.inference import parts_first, refuse_what_is_no_ct, resampled, segment, sliding_logits, without_crumbs
 from fmlab.vocabulary import ID
 from fmlab.volume import Volume
 from fmlab.windows import WIDE
@@ -207,6 +207,16 @@ def test_a_one_slice_scan_works():
 
 
 # --- without_crumbs ----------------------------------------------
+
+
+def test_a_whole_yields_to_its_parts_and_to_nothing_else():
+    known = ("lung_right", "heart", "lung_upper_lobe_right", "heart_ventricle_left", "liver")
+    logits = torch.tensor([[3.0, 3, -1], [-1, 2, 5], [1, -1, -2], [-1, -1, 0.5], [-9, -9, -9]])[:, :, None, None]  # (K, 3, 1, 1)
+    found = parts_first(logits, known)
+    assert found.argmax(0).flatten().tolist() == [2, 0, 3]  # the lobe; no part, so the lung; the ventricle
+    assert 0 < found[0, 0] < found[2, 0]  # a lobe's crumb that is taken away falls to the lung
+    assert torch.equal(found[2:], logits[2:]) and logits[0, 0] == 3
+    assert torch.equal(parts_first(logits, ("lung_right", "heart", "liver", "spleen", "colon")), logits)
 
 
 def test_crumbs_go_and_several_large_pieces_stay():
