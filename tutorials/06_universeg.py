@@ -405,7 +405,8 @@ if my_pairs and my_query:
 
     mine = read_picture(my_query)
     answer = incontext.predict(model, mine[None], {"mine": read_examples(my_pairs)})
-    figure(row([mine], [answer.probabilities[0]], inches=4, sides=""), alt="Your query with the model's answer outlined.")
+    drawn = row([mine], [answer.probabilities[0]], inches=4, sides="")
+    display(figure(drawn, alt="Your query with the model's answer outlined."))  # noqa: F821
 else:
     print("No pictures of your own yet: put their paths above.")
 

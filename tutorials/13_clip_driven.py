@@ -346,7 +346,7 @@ print(claims.verdict("C04"))
 if runs := claims.runs("C04"):
     for run in runs:
         print(f"seed {run.seed}: mean Dice", ", ".join(f"{text} {dice:.3f}" for text, dice in run.details["mean"].items()))
-    figure(claims.forest(["C04"]), alt=claims.forest_alt(["C04"]))
+    display(figure(claims.forest(["C04"]), alt=claims.forest_alt(["C04"])))  # noqa: F821
 else:
     print("Nobody has run C04 yet, so this lesson cannot tell; sections 5 to 7 are what it can show.")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 from fmlab.errors import LessonError
 from fmlab.lessons.check import judge
 from fmlab.lessons.exercise import exercises
@@ -11,11 +13,12 @@ from fmlab.lessons.source import Lesson
 
 LINES_A_LESSON = 150
 LINES_A_CELL = 15
+SHOWN_LAST = ("figure", "quiz", "show_source", "view")  # what these give back is shown by a cell's last line, and only by that
 
 
 def lint(lesson: Lesson) -> tuple[str, ...]:
     """One sentence for each rule that a lesson breaks; () for a lesson in order."""
-    return (*_lengths(lesson), *_exercises(lesson), *_quizzes(lesson))
+    return (*_lengths(lesson), *_exercises(lesson), *_quizzes(lesson), *_unseen(lesson))
 
 
 def code_lines(source: str) -> int:
@@ -59,4 +62,18 @@ def _quizzes(lesson: Lesson) -> list[str]:
     for name, question in known.items():
         if sum(option.right for option in question.options) != 1 or not all(option.why.strip() for option in question.options):
             found.append(f"{name} must have one right option and explain every one.")
+    return found
+
+
+def _unseen(lesson: Lesson) -> list[str]:
+    """Pictures and questions that nobody sees: made in an `if` or a loop, or before a cell's last line, without display()."""
+    found = []
+    for index, source in enumerate(code_cells(lesson)):
+        tree = ast.parse(source)
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Expr) or node is tree.body[-1]:
+                continue
+            called = getattr(node.value, "func", None)
+            if (name := getattr(called, "id", getattr(called, "attr", ""))) in SHOWN_LAST:
+                found.append(f"{lesson.path.name}: {name}() in code cell {index} is not its last line; put it into display().")
     return found

@@ -175,10 +175,11 @@ def test_lint_names_what_is_wrong(source):
     found = " ".join(lint(read(source)))
     assert "never checks its exercise '00-world'" in found and "'00-dice'" not in found
     source.write_text(SOURCE.replace("2 * (p & r)", "(p & r)") + '\n# %%\ncheck("00-dcie", my_dice)\nquiz("00-q99")\n'
+                      + "\n# %%\nif found:\n    figure(found, alt='a')\n    display(figure(found, alt='b'))\nquiz('00-q1')\n"
                       + "\n# %%\n" + "print(1)\n" * 16 + "\n# %%\nprint(2)\n" * 140)
     found = " ".join(lint(read(source)))
     wanted = ("does not pass", "'00-dcie'", "'00-q99'", "has 16 lines; at most 15", "code lines; at most 150")
-    assert all(words in found for words in wanted)
+    assert all(words in found for words in wanted) and found.count("is not its last line") == 1
 
 
 def test_code_lines_leave_out_comments_and_blanks():
