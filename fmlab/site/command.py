@@ -34,14 +34,15 @@ def write(words: Sequence[str], chosen: str = "", run: bool = True, fresh: bool 
     folder, numbers = parsed(words, chosen)
     for number in numbers:
         lesson(number)  # a wrong one is said before hours of running
-    with tqdm(unit="cell", disable=not sys.stderr.isatty()) as bar:
+    seen = sys.stderr.isatty()
+    with tqdm(unit="cell", disable=not seen) as bar:
         def show(name: str, done: int, total: int) -> None:
             if bar.desc != f"{name}: ":
                 bar.reset(total)
                 bar.set_description(name)
             bar.update(done - bar.n)
 
-        pages = build(folder, numbers, run, fresh, cache, show)
+        pages = build(folder, numbers, run, fresh, cache, show if seen else None)  # a disabled bar has no words to change
     yield from map(str, pages)
     yield f"Open {folder / 'index.html'} in a browser."
     if stopped := [page for page in pages if page.problem]:

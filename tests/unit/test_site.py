@@ -24,7 +24,7 @@ from fmlab.lessons.predict import predict
 from fmlab.lessons.quiz import questions
 from fmlab.lessons.run import Run
 from fmlab.lessons.source import lessons, read
-from fmlab.site import Built, build, executed, headings, outline, pictures, voxels
+from fmlab.site import Built, build, command, executed, headings, outline, pictures, voxels
 from fmlab.site import questions as asked
 from fmlab.site.cells import cells
 from fmlab.site.command import parsed
@@ -464,6 +464,19 @@ def test_the_command_builds_what_is_there_without_running(tmp_path, monkeypatch)
     page = (tmp_path / "out" / "05_zero_shot_and_transfer.html").read_text()
     assert "built without running its cells" in page
     assert read(lessons()[0].path).title in (tmp_path / "out" / "index.html").read_text()
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_progress_is_shown_to_whom_it_may_concern(seen, tmp_path, monkeypatch, capsys):
+    def built(folder, numbers, run, fresh, cache, progress):
+        if progress:
+            progress("05", 1, 3), progress("05", 3, 3), progress("06", 2, 2)
+        return ()
+
+    monkeypatch.setattr(command, "build", built)
+    monkeypatch.setattr(command.sys.stderr, "isatty", lambda: seen, raising=False)
+    assert [*command.write([str(tmp_path)])] == [f"Open {tmp_path / 'index.html'} in a browser."]
+    assert ("06" in capsys.readouterr().err) == seen
 
 
 def test_the_viewer_of_a_page_is_the_package_s_own(page, tmp_path):
