@@ -40,7 +40,7 @@ from fmlab.training.order import seeded
 
 COUNTS = dict.fromkeys(HOSPITALS, 40)  # bodies per hospital
 SPACING, SIDE = 8.0, 32  # mm, voxels of a cube
-STEPS = 800
+STEPS, LR = 800, 3e-3
 MILD = randomise.Ranges(turn=6, size=0.08, shape=0.04, warp=0.6, organ=6, contrast=0.08, offset=4, shading=3, gut=0.25,
                         gamma=0.06, blur=0.5, thick=1.0, noise=15, cut=0.2)
 """About half of what ``universal`` is trained with: in so few steps there is no time for more."""
@@ -66,7 +66,7 @@ class Method:
     config: Mapping[str, Any]
     data: Callable[[Cohort], Dataset]
     objective: Callable[[nn.Module, dict], Tensor]
-    lr: float = 3e-3
+    lr: float = LR
     steps: int = STEPS
     precision: str | None = None  # None: as the caller says
 
@@ -130,6 +130,6 @@ def trained(name: str, seed: int, folder: Path, steps: int | None = None, precis
     return model.eval(), log
 
 
-def budget(steps: int, seed: int, precision: str, lr: float = 3e-3) -> TrainConfig:
+def budget(steps: int, seed: int, precision: str, lr: float = LR) -> TrainConfig:
     """What every training with these bodies gets, pre-training and fine-tuning alike."""
     return TrainConfig(steps, lr=lr, weight_decay=1e-4, warmup=min(50, steps // 4), batch=2, seed=seed, precision=precision)

@@ -23,8 +23,10 @@ def test_a_prompt_driven_network_is_handed_on_but_for_its_prompt(method):
     theirs = hub.build(method, **nano.METHODS[method].config)
     model = pretrainings.begun(method, 0, theirs, (), ())
     state, given = model.network.state_dict(), theirs.state_dict()
+    if method == "uniseg":  # its first up-sampling had the task's map as one channel more
+        given["tu.0.weight"] = given["tu.0.weight"][:-1]
     new = {key for key, value in state.items() if key not in given or not torch.equal(given[key], value)}
-    assert all(key.startswith(("controller.", "seg_outputs.", "tu.0.")) or "task_prior" in key for key in new)
+    assert all(key.startswith(("controller.", "seg_outputs.")) or "task_prior" in key for key in new)
     with torch.no_grad():
         logits = model(torch.rand(1, 1, nano.SIDE, nano.SIDE, nano.SIDE))
     assert logits.shape == (1, len(nano.NOVEL), *(nano.SIDE,) * 3) and model.structures == nano.NOVEL

@@ -5,8 +5,9 @@
                          -> the same fine-tuning on ten people for structures that are new -> Dice on others
 
 The seed draws the network's first weights and the order of its bodies, and in the fine-tuning who is labelled. UniSeg is there
-twice: it took 2000 steps where the others took 800, and "uniseg, 800 steps" is what the common budget makes of it. "scratch"
-begins the fine-tuning at random; the networks of the three prompt-driven methods differ from the U-Net of the others.
+twice: it took 2000 steps where the others took 800, and "uniseg, 800 steps" is what the common budget makes of it. Each method
+has the learning rate of its pre-training in the fine-tuning too: UniSeg 1e-2, the others 3e-3. "scratch" begins the fine-tuning
+at random; the networks of the three prompt-driven methods differ from the U-Net of the others.
 
     found = recorded()                what ships, made by data_scripts/compare_pretrainings.py
     print(table(found)); compared(found)
@@ -29,7 +30,7 @@ from fmlab.errors import ModelError
 from fmlab.hardware import hardware
 from fmlab.lessons.experiments import transfer_curves as curves
 from fmlab.lessons.stored import stored
-from fmlab.pretraining import nano
+from fmlab.pretraining import nano, uniseg
 from fmlab.pretraining.transfer import LEAST
 from fmlab.training.order import seeded
 
@@ -87,6 +88,7 @@ def begun(method: str, seed: int, pretrained: nn.Module | None, pool: Sequence[s
     with seeded(seed):
         network = hub.build(method, **config)
     state, theirs = network.state_dict(), pretrained.state_dict()
+    theirs = uniseg.downstream(theirs) if method == "uniseg" else theirs
     kept = {key: value for key, value in theirs.items() if key in state and state[key].shape == value.shape}
     outputs = sum(key.startswith(("seg_outputs.", "controller.")) or "task_prior" in key for key in state)
     if len(kept) < LEAST * (len(state) - outputs):
@@ -108,7 +110,7 @@ def novel(method: str, seed: int, pretrained: nn.Module | None, setting: curves.
     labelled = Cohort(f"{LABELLED} of {pool.name}", tuple(pool.cases[i] for i in order[:LABELLED]))
     model = begun(method, seed, pretrained, labelled.patients, unseen.patients)
     kept = folder / "pretrainings" / f"{method}-seed{seed}-{setting.steps}"
-    return curves.scored(curves.fine_tuned(model, labelled, seed, setting, kept, progress=False), unseen)
+    return curves.scored(curves.fine_tuned(model, labelled, seed, setting, kept, False, nano.METHODS[method].lr), unseen)
 
 
 def compared_with(method: str, seed: int, steps: int, zero_shot: Mapping[str, float], dice: Mapping[str, float]) -> Compared:

@@ -92,10 +92,11 @@ def begun(arm: str, seed: int, pretrained: nn.Module | None, pool: Sequence[str]
     return model
 
 
-def fine_tuned(model: nn.Module, labelled: Cohort, seed: int, setting: Setting, folder: Path, progress: bool = True) -> nn.Module:
-    """The model after ``setting.steps`` steps on these people, in eval mode."""
+def fine_tuned(model: nn.Module, labelled: Cohort, seed: int, setting: Setting, folder: Path, progress: bool = True,
+               lr: float = nano.LR) -> nn.Module:
+    """The model after ``setting.steps`` steps on these people, in eval mode. lr: the highest."""
     cubes = Patches(labelled, nano.NOVEL, nano.SIDE, randomise.NONE)
-    train(model, universal.masked, cubes, nano.budget(setting.steps, seed, setting.precision), folder, progress=progress)
+    train(model, universal.masked, cubes, nano.budget(setting.steps, seed, setting.precision, lr), folder, progress=progress)
     return model.eval()
 
 
