@@ -306,7 +306,7 @@ figure(*show.probe_curves(curves, zero, chance=1 / len(NOVEL)))
 # tables; the effect is the smaller of the two differences. From stored runs; the verdict is computed here.
 
 # %%
-print(claims.verdict("C01"))
+display(claims.verdict("C01"))
 figure(claims.forest(["C01"]), alt=claims.forest_alt(["C01"]))
 
 # %%

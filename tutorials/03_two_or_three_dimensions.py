@@ -375,7 +375,7 @@ predict("03-p5")
 # "3-D pre-training beats 2-D": **C03**, SAM-Med3D against SAM-Med2D, at the same number of clicks (lesson 10 runs it).
 
 # %%
-print(claims.verdict("C03"))
+display(claims.verdict("C03"))
 figure(claims.forest(["C03"]), alt=claims.forest_alt(["C03"]))
 
 # %% [markdown]

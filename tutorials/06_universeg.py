@@ -272,7 +272,7 @@ print(f"UniverSeg:   0 s of training, {1e3 * asking:4.0f} ms a slice with {len(c
 
 # %%
 predict("06-p2")
-print(claims.verdict("C06"))
+claims.verdict("C06")
 
 # %%
 rows = [run.details["differences"] for run in claims.runs("C06")]
@@ -369,7 +369,7 @@ figure(row([asked.images[0]] * 2, [answer.probabilities[0] for answer in answers
 # %%
 three = {name: examples for name, (examples, _) in tasks.items()}
 for k in (1, 2, 3):
-    took = seconds(lambda: incontext.predict(model, queries.images[:1], three, list(three)[:k]), repeats=2)  # noqa: B023
+    took = seconds(lambda: incontext.predict(model, queries.images[:1], three, list(three)[:k]), repeats=2)
     print(f"{k} class{'es' * (k > 1):2s}  {1e3 * took:5.0f} ms a slice")
 print(f"30 classes on 100 slices at this rate: {took / 3 * 30 * 100 / 60:.0f} minutes")
 
@@ -406,7 +406,7 @@ if my_pairs and my_query:
     mine = read_picture(my_query)
     answer = incontext.predict(model, mine[None], {"mine": read_examples(my_pairs)})
     drawn = row([mine], [answer.probabilities[0]], inches=4, sides="")
-    display(figure(drawn, alt="Your query with the model's answer outlined."))  # noqa: F821
+    display(figure(drawn, alt="Your query with the model's answer outlined."))
 else:
     print("No pictures of your own yet: put their paths above.")
 

@@ -415,7 +415,7 @@ print(attach(hub.load("universal", "nano"), "cnn_adapter", begin="random").repor
 
 # %%
 for name in ("C13", "C14", "C16"):
-    print(claims.verdict(name))
+    display(claims.verdict(name))
 figure(claims.forest(["C13", "C14", "C16"]), alt=claims.forest_alt(["C13", "C14", "C16"]))
 
 # %% [markdown]

@@ -322,7 +322,8 @@ except ModelError as refused:
 # spleen, the left kidney, the stomach and the aorta. All else is the same, and the means are over both.
 
 # %%
-print(claims.verdict("C15"), "new:", new_organs.means_of_runs("C15"), sep="\n\n")
+display(claims.verdict("C15"))
+print("new:", new_organs.means_of_runs("C15"), sep="\n\n")
 print("\nthe same organs, known to the other base model:", new_organs.means_of_runs("C15", "known"), sep="\n\n")
 figure(claims.forest(["C15"]), alt=claims.forest_alt(["C15"]))
 

@@ -434,7 +434,7 @@ predict("18-p5")
 # measured is the gain, not its reason; sections 4 to 6 are about that.
 
 # %%
-print(claims.verdict("C16"), claims.verdict("C17"), sep="\n")
+display(claims.verdict("C16"), claims.verdict("C17"))
 figure(claims.forest(["C16", "C17"]), alt=claims.forest_alt(["C16", "C17"]))
 
 # %% [markdown]

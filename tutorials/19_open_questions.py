@@ -241,7 +241,7 @@ predict("19-p3")
 
 # %%
 print(decision_map.crosswise(claims.runs("C15")))
-print(claims.verdict("C15"))
+claims.verdict("C15")
 
 # %% [markdown]
 # *What to see.* Read along a row: same organs, same shots, same people. What is left between the columns is novelty (and another
@@ -253,7 +253,7 @@ print(claims.verdict("C15"))
 # Lesson 15 had C11 and C12. Since then all of the course's pre-trainings stand side by side, several seeds each:
 
 # %%
-print(claims.verdict("C11"), claims.verdict("C12"), sep="\n")
+display(claims.verdict("C11"), claims.verdict("C12"))
 try:
     print(pretrainings.table(pretrainings.recorded()))
 except LessonError as missing:
