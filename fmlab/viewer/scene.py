@@ -84,7 +84,9 @@ def build_scene(volume: Volume, labels: Labels | None = None, compare: Sequence[
     title = volume.name or ("CT scan" if volume.modality == "CT" else "scan")
     unit = "HU" if volume.modality == "CT" else "(intensity)"
     low, high = np.percentile(values[::2, ::2, ::2], (1, 99)) * slope + intercept
-    auto = (round(float(low + high) / 2, 3), max(round(float(high - low), 3), 0.001))
+    width = max(float(high - low), 0.001)
+    digits = 2 - int(np.floor(np.log10(width)))  # three of the width's: they are read in a small field
+    auto = round(float(low + high) / 2, digits), round(width, digits)
     return Scene(values, slope, intercept, unit, volume.affine, title, auto, tuple(n for n, _ in maps), codes, entries)
 
 

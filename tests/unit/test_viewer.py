@@ -160,6 +160,15 @@ def test_windows_by_name_and_for_scans_without_hounsfield_units():
     assert window_pair([10, 20], (0, 1)) == (10, 20)
 
 
+@pytest.mark.parametrize(("low", "high", "auto"), [
+    (-1.0, 653.0, (326, 654)), (0.0, 1.0, (0.5, 1)), (123456.0, 123460.0, (123458, 4)), (5.0, 5.0, (5, 0.001))])
+def test_the_automatic_window_can_be_read_and_is_right(low, high, auto):
+    image = torch.full((1, 20, 20, 20), low)
+    image[..., 10:] = high
+    scene = build_scene(Volume(image + 0.001 * (high - low) * torch.rand(1, 20, 20, 20), np.eye(4), modality="MR", name="mr"))
+    assert scene.auto == pytest.approx(auto, rel=4e-3) and all(len(f"{value:.10g}") <= 6 for value in scene.auto)
+
+
 def test_alt_text_says_what_is_seen():
     viewer = view(scan(), index=3)
     assert viewer.alt == "Axial slice 4 of 12 of test, soft tissue window; liver 3.5 ml, spleen 0.2 ml."

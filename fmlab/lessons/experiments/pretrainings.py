@@ -144,10 +144,14 @@ def table(found: Sequence[Compared]) -> str:
     """Mean Dice over seeds and, in brackets, the lowest and the highest, a line a method."""
     lines = [f"{'':18s}" + "".join(f"{column:>20s}" for column in (*PLACES, "new structures"))]
     for method, row in rows(found).items():
-        cells = [f"{np.mean(row[c]):.2f} [{min(row[c]):.2f}, {max(row[c]):.2f}]" if c in row else "-"
-                 for c in (*PLACES, "new structures")]
+        cells = [spread(row.get(column, ())) for column in (*PLACES, "new structures")]
         lines.append(f"{method:18s}" + "".join(f"{cell:>20s}" for cell in cells))
     return "\n".join(lines)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean, lowest and highest: "0.60 [0.50, 0.70]"; "-" of nothing."""
+    return f"{np.mean(values):.2f} [{min(values):.2f}, {max(values):.2f}]" if values else "-"
 
 
 def compared(found: Sequence[Compared]) -> tuple[Figure, str]:
