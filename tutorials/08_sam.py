@@ -47,9 +47,9 @@
 # %% [markdown] tags=["instructor"]
 # **Notes for teachers.** 85 minutes alone, 110 in a room. Sections 7 and 8 (clicking) are what people remember; give them a third
 # of the time, and a contest: who reaches the best Dice on the kidney with three clicks? At 08-p1 let somebody point at the
-# projected slice with a finger, and ask the room what she means: they will not agree, and that is section 4. Exercise 2 is the only
-# attention that is written by hand in this part of the course; do not skip it. 08-p3 is an estimate: collect the guesses on the
-# board before the cell runs. Without network section 8 uses a body of hospital E.
+# projected slice with a finger, and ask the room what she means: they will not agree, and that is section 4. Exercise 2 is the
+# only attention that is written by hand in this part of the course; do not skip it. 08-p3 is an estimate: collect the guesses on
+# the board before the cell runs. Without network section 8 uses a body of hospital E.
 #
 # **Typical misconceptions.** A click is believed to say what is meant; it says where. The predicted IoU is read as "this is
 # the organ", and "everything at once" as if its masks had names. Clicks of a program that knows the error are taken for a
@@ -94,9 +94,10 @@ figure(prompted([liver.image] * 2, [None, found.mask], [click, click], [None, li
            f"{metrics.dice(found.mask, liver.mask):.2f}.")
 
 # %% [markdown]
-# *What to see.* A green plus is a positive click ("this"). The answer is most of the liver, without the lobe that lies far from the
-# click. The model was told neither that this is a liver, nor how much of it is wanted. Even in our small model the image costs more than a click; in the
-# published one it takes many seconds on a laptop, a click about one, and this difference is why people like to work with it.
+# *What to see.* A green plus is a positive click ("this"); the solid line is the answer, the dashed one the truth. The answer is
+# most of the liver, without the lobe that lies far from the click. The model was told neither that this is a liver, nor how much
+# of it is wanted. Even in our small model the image costs more than a click; in the published one it takes many seconds on a
+# laptop, a click about one, and this difference is why people like to work with it.
 
 # %% [markdown]
 # ## 2. How does a click say where it is?
@@ -114,7 +115,7 @@ figure(prompted([liver.image] * 2, [None, found.mask], [click, click], [None, li
 
 # %%
 def my_code(points, size, G):
-    """points (N, 2), clicks (x, y) in pixels; size (W, H) of the picture; G (2, F): the codes (N, 2 F), sines first."""
+    """points (N, 2), (x, y) in pixels; size (W, H); G (2, F). Returns the codes (N, 2 F), sines first."""
     # solution
     c = (points + 0.5) / torch.tensor(size)
     angles = 2 * torch.pi * (2 * c - 1) @ G
@@ -133,8 +134,7 @@ show_source("fmlab.interactive.prompt_encoder.FourierPositions.forward")
 # Why such a strange code? Compare a click's code with those of all other places, by their product.
 
 # %%
-code = sam.model.prompt_encoder.pe_layer
-places = code.of_grid((64, 64))[0].cpu()  # (C, 64, 64)
+places = sam.model.prompt_encoder.pe_layer.of_grid((64, 64))[0].cpu()  # (C, 64, 64)
 centres = [(16, 16), (32, 40), (60, 8)]
 likeness = [torch.einsum("chw,c->hw", places, places[:, y, x]) / (len(places) / 2) for x, y in centres]
 figure(row([z.clamp(min=0) for z in likeness], titles=[f"place {c}" for c in centres], sides=""),
@@ -142,8 +142,8 @@ figure(row([z.clamp(min=0) for z in likeness], titles=[f"place {c}" for c in cen
            f"which falls below one half within {int((likeness[1][40] > 0.5).sum()) // 2} steps or so, and grey ripples elsewhere.")
 
 # %% [markdown]
-# *What to see.* Codes are alike where places are near, and nearly unrelated elsewhere. A *product* of codes, which is what attention
-# computes, therefore answers the question "are you near me?".
+# *What to see.* Codes are alike where places are near, and nearly unrelated elsewhere. A *product* of codes, which is what
+# attention computes, therefore answers the question "are you near me?".
 
 # %% [markdown]
 # ## 3. Two-way attention: the click reads the image
@@ -162,7 +162,7 @@ figure(row([z.clamp(min=0) for z in likeness], titles=[f"place {c}" for c in cen
 
 # %%
 def my_read(tokens, token_pe, image, image_pe):
-    """tokens and token_pe (T, C), image and image_pe (N, C): the tokens after they have read the image, (T, C)."""
+    """tokens and token_pe (T, C); image and image_pe (N, C). Returns the tokens after they have read the image, (T, C)."""
     # solution
     q, k, v = tokens + token_pe, image + image_pe, image
     weights = (q @ k.T / tokens.shape[1] ** 0.5).softmax(dim=-1)
@@ -194,10 +194,10 @@ figure(row(looks[4:], truth=[liver.mask] * 4, titles=titles),
            f"{'inside' if liver.mask.flat[int(looks[4].argmax())] else 'outside'} the liver.")
 
 # %% [markdown]
-# *What to see.* In round one the click's token looks near the place that was clicked on, and not yet quite at it; the tokens of the
-# masks have heard of the click from its token, and look somewhere in its neighbourhood. Then the image reads the tokens, and from now
-# on the image's features know that there was a click, and where. In round two all of them look inside the liver, near the click: what
-# is *there* goes into the tokens, and everything that is like it will be in the mask.
+# *What to see.* In round one the click's token looks near the place that was clicked on, and not yet quite at it; the tokens of
+# the masks have heard of the click from its token, and look somewhere in its neighbourhood. Then the image reads the tokens, and
+# from now on the image's features know that there was a click, and where. In round two all of them look inside the liver, near
+# the click: what is *there* goes into the tokens, and everything that is like it will be in the mask.
 
 # %% [markdown]
 # ## 4. One click, three answers
@@ -223,9 +223,10 @@ figure(prompted([chamber.image] * 3, found.masks, [click] * 3, [chamber.mask] * 
 predict("08-p1")
 
 # %% [markdown]
-# *What to see.* The heart and some crumbs elsewhere; about the chamber; the heart. So there is a small answer and a large one, and the
-# small one fits a chamber that nobody clicked on in training. The three masks came to differ because, as with Tyche in lesson 07, only the best of them learns. And with each comes a guess of its own quality, the
-# **predicted IoU**, by which one may be chosen without a person. How good is that choice? Below, one click on each of many objects.
+# *What to see.* The heart and some crumbs elsewhere; about the chamber; the heart. So there is a small answer and a large one,
+# and the small one fits a chamber that nobody clicked on in training. The three masks came to differ because, as with Tyche in
+# lesson 07, only the best of them learns. And with each comes a guess of its own quality, the **predicted IoU**, by which one may
+# be chosen without a person. How good is that choice? Below, one click on each of many objects.
 
 # %%
 objects = c08.scenes(people)
@@ -241,23 +242,23 @@ print(f"{len(objects)} objects, one click each, mean Dice: of three masks the mo
       f"{np.corrcoef(chosen, guess)[0, 1]:.2f}")
 
 # %% [markdown]
-# *What to see.* The guess is a hint and no more: it is far too modest, and tells good answers from poor ones only roughly. (A predicted
-# IoU has to be examined like any other prediction.) And mind the second number. "The best of three" is what many papers report. It needs somebody who looks at all three and knows the truth: a person
-# may, a program may not.
+# *What to see.* The guess is a hint and no more: it is far too modest, and tells good answers from poor ones only roughly. (A
+# predicted IoU has to be examined like any other prediction.) And mind the second number. "The best of three" is what many papers
+# report. It needs somebody who looks at all three and knows the truth: a person may, a program may not.
 
 # %% [markdown]
 # ## 5. Correct it
 #
 # The answer is not what you meant? Add a click: positive where something is missing, negative (a red cross) where it is too much.
-# The decoder is told all clicks so far *and* its own last answer, as a **mask prompt**: not the mask, but the logits, which say how
-# sure it was of every pixel.
+# The decoder is told all clicks so far *and* its own last answer, as a **mask prompt**: not the mask, but the logits, which say
+# how sure it was of every pixel.
 #
-# **Exercise 3.** Of three answers choose what goes in again.
+# **Exercise 3.** A click was answered by $M$ masks, each with its predicted IoU. Return what goes in again with the next click.
 
 
 # %%
 def my_again(low, iou):
-    """low (M, h, w), logits of M masks; iou (M,), predicted: the mask prompt (h, w) of the next click."""
+    """low (M, h, w), logits of M masks; iou (M,), predicted. Returns the mask prompt (h, w) of the next click."""
     # solution
     return low[iou.argmax()]
 
@@ -273,10 +274,10 @@ show_source("fmlab.interactive.mask_prompts.best_logits")
 
 # %%
 thing = pictures.scene(people[0], "stomach")
-logits = lambda found: found.low[found.best]  # noqa: E731
+logits = lambda found: found.low[found.best]
 masks, told, dices = zip(*corrected(sam, thing, 5, logits))
 titles = [f"{n + 1} click{'s' * (n > 0)}: Dice {dice:.2f}" for n, dice in enumerate(dices)]
-figure(prompted([thing.image] * 5, masks, told, [thing.mask] * 5, titles, margin=8),
+figure(prompted([thing.image] * 5, masks, told, [thing.mask] * 5, titles, margin=8, columns=3),
        alt=f"The stomach after one to five clicks, each in the middle of the largest error; {'; '.join(titles)}.")
 
 # %%
@@ -292,9 +293,9 @@ for what, again in ways.items():
 
 # %% [markdown]
 # ### How far do clicks take us?
-# All clicks above were placed by somebody who knows the truth: in the middle of the largest error. Two people who do not know it go
-# on from the same first click. One clicks on the *outline* of the answer, where errors are likely; the other one confirms the answer's
-# *middle*. Both are always right about what is under their finger.
+# All clicks above were placed by somebody who knows the truth: in the middle of the largest error. Two people who do not know it
+# go on from the same first click. One clicks on the *outline* of the answer, where errors are likely; the other one confirms the
+# answer's *middle*. Both are always right about what is under their finger.
 
 # %%
 predict("08-p2", "After ten clicks, whose mask is the best? And how much does the tenth click bring, compared with the second?",
@@ -309,7 +310,9 @@ over_clicks(curves, box=np.mean(alone))
 
 # %%
 predict("08-p2")
-print(claims.verdict("C08"))
+
+# %%
+claims.verdict("C08")
 
 # %%
 rows = [run.details["differences"] for run in claims.runs("C08")]
@@ -318,13 +321,14 @@ for what in rows[0] if rows else ():
 figure(claims.forest(["C08"]), alt=claims.forest_alt(["C08"]))
 
 # %% [markdown]
-# *What to see.* Three things at once. Each click helps, and the later ones help less. Four or five of them are worth a tight box, which is
-# two corners. And most of this gain belongs to the person who knows the truth. Clicks on the outline bring half as much; clicks in the
-# answer's middle, each of them right as well, bring nothing: a click helps where the mask is *wrong*, and to know where that is, is most
-# of the work. Keep this in mind when you read "Dice after $n$ clicks".
+# *What to see.* Three things at once. Clicks help, and the later ones help less. Four or five of them are worth a tight box,
+# which is two corners. And most of this gain belongs to the person who knows the truth. Clicks on the outline bring less than
+# half as much; clicks in the answer's middle, each of them right as well, bring nothing: a click helps where the mask is *wrong*,
+# and to know where that is, is most of the work. Keep this in mind when you read "Dice after $n$ clicks".
 #
-# The verdict asks for all three at once, on more people and with intervals, and so it is only as good as the weakest of them: that the
-# last click brings less than the second. Here the second brings little as well, for it also changes from three masks to one.
+# The verdict asks for all three at once, on more people and with intervals, and so it is only as good as the weakest of them:
+# that the last click brings less than the second. Here the second brings little as well, for it also changes from three masks to
+# one.
 
 # %% [markdown]
 # ## 6. Everything at once
@@ -338,14 +342,17 @@ figure(coloured(liver.image, found.labels().numpy()),
        alt=f"An axial slice, and the same with the {len(found)} masks that a grid of 16 x 16 clicks left over, each in a colour.")
 
 # %% [markdown]
-# *What to see.* A patchwork: spleen and stomach, a vertebra, half a liver, pieces of air, and not one has a name. That is what "segment anything"
-# means: objects, not anatomy. (With the published SAM the pieces are drawn far better; names they have not, either.)
+# *What to see.* A patchwork: spleen and stomach, a vertebra, muscles, a piece of the liver, of the skin, of the air, and not one
+# has a name. That is what "segment anything" means: objects, not anatomy. (With the published SAM the pieces are drawn far
+# better; names they have not, either.)
 
 # %% [markdown]
 # ## 7. Now you
 #
-# Left click: this. Right click: not this. Drag: a box. `u` undoes; all keys stand beside the picture. Try the left kidney, on this
-# slice and on its neighbours. What helps most, a click in the middle, a click at the edge, a negative one, a box?
+# Left click: this. Right click: not this. Drag: a box. `u` undoes; all keys stand beside the picture. Try the left kidney, on
+# this slice and on its neighbours. What helps most, a click in the middle, a click at the edge, a negative one, a box? (Mind the
+# letters. The figures above show pixels as they lie, the patient's left on the left; the canvas looks from the feet, as
+# radiologists do.)
 
 # %%
 body = people[-1]
@@ -358,8 +365,8 @@ canvas
 print(marks(canvas, body))  # run this again after clicking
 
 # %% [markdown]
-# *What to see.* How many prompts did you need for a mask that you would sign? And then
-# look at the next slice: nothing is there. A promptable model of *slices* forgets everything from one to the next. (Lesson 10 goes to 3-D.)
+# *What to see.* How many prompts did you need for a mask that you would sign? And then look at the next slice: nothing is there.
+# A promptable model of *slices* forgets everything from one to the next. (Lesson 10 goes to 3-D.)
 
 # %% [markdown]
 # ## 8. A real CT
@@ -375,11 +382,12 @@ except DataError as missing:
 real = c08.scenes([scan])[:6]
 steps = [corrected(sam, thing, 1, lambda found: None)[0] for thing in real]
 titles = [f"{thing.name}: {step.dice:.2f}" for thing, step in zip(real, steps)]
+print("One click on our first body:", ", ".join(f"{thing.name} {dice:.2f}" for thing, dice in zip(objects[:6], chosen)))
 figure(prompted([thing.image for thing in real], [step.mask for step in steps], [step.prompts for step in steps],
-                [thing.mask for thing in real], titles, margin=20), alt=f"One click on each of six structures. Dice: {', '.join(titles)}.")
+                [thing.mask for thing in real], titles, margin=20, columns=3), alt="One click on each. Dice: " + ", ".join(titles))
 
 # %% [markdown]
-# And now by hand. What you click is kept in a file after each answer, and is there again when you come back.
+# And now by hand. What you click is kept in a file after each answer, and is there again when you come back or run the cell again.
 
 # %%
 ask, prepare = ask_sam(sam, scan)
@@ -390,40 +398,43 @@ mine
 print(mine.resumed or "A new annotation.", marks(mine, scan), sep="\n")
 
 # %% [markdown]
-# *What to see.* On a body of our own one click was right for five of these six. On a patient spleen, stomach and bladder are as good, and
-# the rest is not: a real liver has vessels and shades that a computed one lacks, a real pancreas hides between bowels. So draw a box,
-# or go on clicking. `mine.save("masks.nii.gz")` writes what you have
-# annotated, on the scan's own grid.
+# *What to see.* On our bodies a liver is as easy as a spleen or a stomach. On a patient spleen, stomach and bladder are as good,
+# and the rest is not: a real liver has vessels and shades that a computed one lacks, a real pancreas hides between bowels. So
+# draw a box, or go on clicking. `mine.save("masks.nii.gz")` writes what you have annotated, on the scan's own grid.
 
 # %% [markdown]
 # ## 9. The bill
 #
-# The universal model of lesson 12 segments 28 of its structures on a whole body and asks nobody. SAM is asked slice by slice and
+# The universal model of lesson 12 segments 27 or 28 structures on a whole body and asks nobody. SAM is asked slice by slice and
 # piece by piece. Somebody clicks on *every* piece of every structure on every slice, once; then on every piece again, where it is
 # most wrong; and so on, until the mean Dice is that of the universal model.
 
 # %%
-predict("08-p3", "A body has about a hundred slices and 28 structures. How many clicks does that take?",
+predict("08-p3", "A body has a hundred slices or more, and 27 or 28 structures. How many clicks does that take?",
         ["about thirty: one a structure", "some hundreds", "some thousands"])
 
 # %%
-print(claims.verdict("C20"))
 asked = [run.details["scans"] for run in claims.runs("C20")]
 for name, scan in asked[0].items() if asked else ():
-    print(f"{name}: {scan['slices']} slices, {scan['structures']} structures, {scan['clicks a round']} clicks a round, as good: {scan['reached']}")
+    print(f"{name}: {scan['slices']} slices, {scan['structures']} structures, {scan['clicks a round']} clicks a round, "
+          f"as good after {len(scan['after'])} rounds: {'yes' if scan['reached'] else 'no'}")
 bill(asked[0]) if asked else None
+
+# %%
+claims.verdict("C20")
 
 # %%
 predict("08-p3")
 
 # %% [markdown]
-# *What to see.* Nobody got there. After five rounds, some nine thousand clicks on each scan, this SAM is still far below a model that
-# was asked nothing. It gains with each round, and less each time; so the number in the verdict is only a *lower bound*. And these clicks
-# knew the truth. Multiply those of a single round by two seconds each, and you have the price of one scan.
+# *What to see.* Nobody got there. After five rounds, nine to thirteen thousand clicks on a scan, this SAM is still far below a
+# model that was asked nothing. It gains with each round, and less each time; so the number in the verdict, clicks a structure, is
+# only a *lower bound*. And these clicks knew the truth. Two seconds for each click of a single round are an hour and more for one
+# scan.
 #
-# Be fair, though. Another SAM, larger and longer trained, would need fewer rounds; but the first round it would need as well, as long as
-# it sees one slice and one piece at a time. And the universal model, for all its Dice, cannot do what you did in section 7: mark
-# something that is none of its thirty names. A prompt is worth its price where nobody has a model yet.
+# Be fair, though. Another SAM, larger and longer trained, would need fewer rounds; but the first round it would need as well, as
+# long as it sees one slice and one piece at a time. And the universal model, for all its Dice, cannot do what you did in section
+# 7: mark something that is none of its thirty names. A prompt is worth its price where nobody has a model yet.
 
 # %% [markdown]
 # ## 10. Quiz

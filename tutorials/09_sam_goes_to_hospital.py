@@ -32,17 +32,19 @@
 # SAM learned from eleven million photographs: dogs, cars, cups. A slice through an abdomen has no edges like that. So people sent
 # SAM to hospital, and there are two ways to do it:
 #
-# $$\theta \leftarrow \theta - \eta\, \nabla_\theta \mathcal{L} \quad \text{(train on: MedSAM)} \qquad\qquad f_{\theta, \phi}, \quad
-# \theta \text{ frozen, small } \phi \text{ trained} \quad \text{(adapt: SAM-Med2D, MA-SAM, 3DSAM-adapter)}$$
+# $$\theta \leftarrow \theta - \eta\, \nabla_\theta \mathcal{L} \qquad \text{(train on: MedSAM)}$$
+#
+# $$f_{\theta, \phi}, \quad \theta \text{ frozen, small } \phi \text{ trained} \qquad \text{(adapt: SAM-Med2D, MA-SAM, 3DSAM-adapter)}$$
 #
 # The second way is called PEFT, parameter-efficient fine-tuning. This lesson asks what the change of school is worth, what goes
 # wrong on the way, and how a model that knows pictures only can be brought to read volumes.
 
 # %% [markdown] tags=["instructor"]
-# **Notes for teachers.** 80 minutes alone, 100 in a room. 09-p2 is the one to collect on the board: most people trust a network to
-# be robust against a change of units. Exercises 2 and 3 are the core; exercise 1 is a warm-up, and may be left out. The training in
-# section 6 takes about a minute; let pairs answer 09-p4 meanwhile. The photographs are missing here for a reason: a fair comparison
-# needs both models small, so "natural images" are drawn by a program. Without files in the cache section 7 uses bodies of hospital E.
+# **Notes for teachers.** 80 minutes alone, 100 in a room. 09-p2 is the one to collect on the board: most people trust a network
+# to be robust against a change of units. Exercises 2 and 3 are the core; exercise 1 is a warm-up, and may be left out. The
+# training in section 6 takes about a minute; let pairs answer 09-p4 meanwhile. The photographs are missing here for a reason: a
+# fair comparison needs both models small, so "natural images" are drawn by a program. Without files in the cache section 7 uses
+# bodies of hospital E.
 #
 # **Typical misconceptions.** "Matched: all, missing: none" is taken for a model that is used rightly; what goes in is in no
 # file of weights. A better medical model is credited to its training where only the preprocessing was fair to it. A tight
@@ -78,7 +80,7 @@ people = list(nano.bodies({"A": profile().cases // 3, "E": profile().cases // 3}
 objects = body_scenes(people, c08.STRUCTURES)
 shapes = c02.texture_scenes(4 * profile().cases)
 shown = shapes[:3] + objects[:3]
-figure(prompted([one.image for one in shown], [None] * 6, [None] * 6, [one.mask for one in shown], sides=""),
+figure(prompted([one.image for one in shown], [None] * 6, [None] * 6, [one.mask for one in shown], sides="", columns=3),
        alt="Three pictures of textured shapes, and three axial slices of bodies. An object is outlined in each: a shape, or "
            f"{', '.join(one.name for one in objects[:3])}.")
 
@@ -101,11 +103,13 @@ figure(prompted([thing.image] * 4, found, [told for *_, told in asked], [thing.m
 for where, scenes in {"textured shapes": shapes, "bodies": objects}.items():
     means = c02.mean(c02.of_scenes(schools, scenes, seed=0))
     for school, by_way in means.items():
-        print(f"{len(scenes)} {where}, school of {school:9s}", *(f"{way} {dice:.2f}" for way, dice in by_way.items()), sep="   ")
+        print(f"{len(scenes):3d} {where}, school of {school}".ljust(40), *(f"{way} {dice:.2f}" for way, dice in by_way.items()), sep="   ")
 
 # %%
 predict("09-p1")
-print(claims.verdict("C02"))
+
+# %%
+claims.verdict("C02")
 
 # %%
 runs = claims.runs("C02")
@@ -115,10 +119,10 @@ for group, means in (runs[0].details["mean"] if runs else {}).items():
 figure(claims.forest(["C02"]), alt=claims.forest_alt(["C02"]))
 
 # %% [markdown]
-# *What to see.* Each is the better one at home. In the ledger's groups the first number of each pair is the school of bodies. Its lead
-# is about a tenth, carries over to structures that it was never asked for, and to real scans of other kinds, but for the brain tumour
-# with a box: a bright blob is a shape like others. And mind how good the school of textures is, which never saw a patient: what it
-# learned of edges and of boxes holds everywhere.
+# *What to see.* Each is the better one at home. In the ledger's groups the first number of each pair is the school of bodies. Its
+# lead is four to fourteen hundredths; it carries over to structures that it was never asked for, and to real scans of other
+# kinds, but for the brain tumour with a box: a bright blob is a shape like others. And mind how good the school of textures is,
+# which never saw a patient: what it learned of edges and of boxes holds everywhere.
 
 # %% [markdown]
 # ## 2. The small print: what goes in, and what comes out
@@ -163,23 +167,23 @@ print(f"the order of sigmoid and resize changes {changed} pixels; the masks have
 predict("09-p2")
 
 # %% [markdown]
-# *What to see.* Ours hardly notices MedSAM's units, and that is luck of its school: it was trained on pictures of any window, tone and
-# zoom, so a picture in $[0, 1]$ looks to it like one more pale picture. SAM-Med2D's way costs a little. A model that always met the same
-# preparation has no such mercy; the only safe rule is to prepare as in training, and to *test* it on a few cases. The order of sigmoid
-# and resize moves a pixel in fifty, all of them at the edge.
+# *What to see.* Ours hardly notices MedSAM's units, and that is luck of its school: it was trained on pictures of any window,
+# tone and zoom, so a picture in $[0, 1]$ looks to it like one more pale picture. SAM-Med2D's way costs a little. A model that
+# always met the same preparation has no such mercy; the only safe rule is to prepare as in training, and to *test* it on a few
+# cases. The order of sigmoid and resize moves a pixel in fifty, all of them at the edge.
 
 # %% [markdown]
 # ## 3. Boxes: tight, relaxed, trembling
 #
-# A box in a paper is computed from the truth, so it is tight to the pixel. A person's box is not. MedSAM is trained with **relaxed**
-# boxes, each side moved outward by its own random amount; SAM itself with boxes that **tremble**, inward too.
+# A box in a paper is computed from the truth, so it is tight to the pixel. A person's box is not. MedSAM is trained with
+# **relaxed** boxes, each side moved outward by its own random amount; SAM itself with boxes that **tremble**, inward too.
 #
 # **Exercise 1.** Relax a box, and keep it in the picture.
 
 
 # %%
 def my_relax(box, by, size):
-    """box (x0, y0, x1, y1); by: how far left, top, right and bottom go outward; size (W, H) of the picture: the new box."""
+    """box (x0, y0, x1, y1); by (4,): how far each side goes outward; size (W, H). Returns the new box (4,)."""
     # solution
     near = (box[:2] - by[:2]).clamp(min=0)
     far = torch.minimum(box[2:] + by[2:], torch.tensor(size))
@@ -212,12 +216,17 @@ figure(fig, alt="Mean Dice by how the box was drawn: " + "; ".join(f"{way} {mean
 
 # %%
 predict("09-p3")
-print(claims.verdict("C09"))
+
+# %%
+claims.verdict("C09")
+
+# %%
 figure(claims.forest(["C09"]), alt=claims.forest_alt(["C09"]))
 
 # %% [markdown]
-# *What to see.* The further out, the worse. MedSAM's small relaxation costs some hundredths, a little less than the slides quote, and a
-# careless hand as much, although our SAM was trained with boxes that tremble. A tight box is information; in a benchmark it comes from the truth, and at a desk it comes from somebody's patience.
+# *What to see.* The further out, the worse. MedSAM's small relaxation costs some hundredths, a little less than the slides quote,
+# and a careless hand as much, although our SAM was trained with boxes that tremble. A tight box is information; in a benchmark it
+# comes from the truth, and at a desk it comes from somebody's patience.
 
 # %% [markdown]
 # ## 4. Slices have neighbours
@@ -252,8 +261,8 @@ check("09-slices", my_slices)
 show_source("fmlab.interactive.ma_sam.SliceBlock.along_slices")
 
 # %% [markdown]
-# The adapter adds something new. SAM's own attention may also need to change a little, for CT is no photograph. FacT does that with
-# very few numbers: a **low-rank** update of the matrices that make queries and values,
+# The adapter adds something new. SAM's own attention may also need to change a little, for CT is no photograph. FacT does that
+# with very few numbers: a **low-rank** update of the matrices that make queries and values,
 #
 # $$q = W_q\, x + s\, V R_q U\, x \qquad k = W_k\, x \qquad v = W_v\, x + s\, V R_v U\, x$$
 #
@@ -283,8 +292,8 @@ show_source("fmlab.interactive.ma_sam.FactoredQKV")
 # ## 5. What is frozen, what is trained
 #
 # **3DSAM-adapter** goes another way into the third dimension: tokens are cubes, SAM's windows of attention become windows in 3-D,
-# and an adapter in each block convolves over $3 \times 3 \times 3$ tokens. Its prompt is a click inside the structure; whether a click
-# is positive it is never told. Here are all four, in the published size (vit_b) and in ours:
+# and an adapter in each block convolves over $3 \times 3 \times 3$ tokens. Its prompt is a click inside the structure; whether a
+# click is positive it is never told. Here are all four, in the published size (vit_b) and in ours:
 
 # %%
 for name in VARIANTS:
@@ -300,12 +309,13 @@ for name in VARIANTS:
 torch.manual_seed(0)
 volume_sam = VolumeSam(sam)
 solid = sam3d_adapter.sam3d_adapter("nano")
-sam3d_adapter.load_sam(solid, sam.state_dict())
+taken = sam3d_adapter.load_sam(solid, sam.state_dict(), quiet=True)
 with torch.no_grad():
     stack = axial(people[0])[None, 60:63]
     flat = sam.image_encoder(stack[0, :, None].expand(-1, 3, -1, -1))
     print(f"MA-SAM's features less SAM's: at most {float((volume_sam.eval().encode(stack) - flat).abs().max()):.0e}")
     x, block = torch.randn(1, 4, 4, 4, sam.image_encoder.pos_embed.shape[-1]), solid.encoder.blocks[0]
+    print(f"3DSAM-adapter takes over {len(taken.matched)} tensors of SAM, and {len(taken.missing)} are new")
     print(f"3DSAM-adapter's adapter changes its input by {float(block.adapter(x).norm() / x.norm()):.0%} before any training")
 
 # %% [markdown]
@@ -315,10 +325,10 @@ with torch.no_grad():
 # %% [markdown]
 # ## 6. Adapt it yourself
 #
-# One box for a *whole* structure, drawn once, around all of its slices seen through each other. In most slices it is far too large.
-# The nano SAM with MA-SAM's adapters and FacT learns to live with that: some people, some steps, a minute. (It keeps SAM's own
-# decoder. MA-SAM's, which draws all organs without any prompt, begins anew, and a minute is too short for it.) SAM's own weights in
-# the encoder do not move.
+# One box for a *whole* structure, drawn once, around all of its slices seen through each other. In most slices it is far too
+# large. The nano SAM with MA-SAM's adapters and FacT learns to live with that: some people, some steps, a minute. (It keeps SAM's
+# own decoder. MA-SAM's, which draws all organs without any prompt, begins anew, and a minute is too short for it.) SAM's own
+# weights in the encoder do not move.
 
 # %%
 pupils = nano.bodies({"A": 2, "C": 1, "D": 2}, nano.FINE, 6000)
@@ -347,11 +357,11 @@ for person in people:
 predict("09-p4")
 
 # %% [markdown]
-# *What to see.* A minute of training, a third of the weights, and one box serves a whole organ much better, also a kidney, which was in
-# no training. But look at the last column: without neighbours it is just as good. What was learned is to distrust a box that is too
-# large, which needs no third dimension. "It has 3-D adapters and it is better" does not say that it is better *because* of them; the
-# experiment that says so costs one line, and belongs into every such paper. (Ten times the rate, `lr=2e-3`, and the spleen is worse than
-# before: try it. Few weights do not protect from forgetting.)
+# *What to see.* A short training, a third of the weights, and one box serves a whole organ better, also a kidney, which was in no
+# training. But look at the last column: without neighbours it is just as good. What was learned is to distrust a box that is too
+# large, which needs no third dimension. "It has 3-D adapters and it is better" does not say that it is better *because* of them;
+# the experiment that says so costs one line, and belongs into every such paper. (Ten times the rate, `lr=2e-3`, and the spleen is
+# worse than before: try it. Few weights do not protect from forgetting.)
 
 # %% [markdown]
 # ## 7. Real patients
@@ -370,13 +380,14 @@ for one in examples:
     schools["bodies"].set_image(one.image)
     masks.append(schools["bodies"].predict(c02.prompts(one, 0)["a box"]).mask)
 figure(prompted([one.image for one in examples], masks, [c02.prompts(one, 0)["a box"] for one in examples],
-                [one.mask for one in examples], [f"{name}:\n{one.name}" for name, one in zip(groups, examples)], sides=""),
+                [one.mask for one in examples], [f"{name}:\n{one.name}" for name, one in zip(groups, examples)], 3, sides="", columns=3),
        alt="One object of each kind of picture with its box and the answer of the SAM that knows bodies: " + ", ".join(groups))
 
 # %% [markdown]
-# *What to see.* Neither school ever saw a patient, and both find the vertebra and the lung in an X-ray: a good box leaves little to be
-# guessed. Bodies are ahead by five to ten hundredths where there is anatomy to know, on MR and X-ray too, which they never taught; at the
-# tumour, where there is none, textures are. Before you ask whether a model is medical, ask what your task leaves it to guess.
+# *What to see.* Neither school ever saw a patient, and both find the vertebra and the lung in an X-ray: a good box leaves little
+# to be guessed. Bodies are ahead, by up to a good tenth, where there is anatomy to know, on MR and X-ray too, which they never
+# taught; at the tumour, where there is none, textures are. Before you ask whether a model is medical, ask what your task leaves
+# it to guess.
 
 # %% [markdown]
 # ## 8. Quiz
@@ -411,5 +422,5 @@ figure(answer, alt="Your picture with box and mask.") if my_picture else print("
 progress()
 
 # %% [markdown]
-# **You can now** say what medical training is worth and what it is not, spot a preprocessing that does not fit, and turn a flat model
-# into one that reads neighbours. Next: *10 · SAM in 3-D, and how it is judged*.
+# **You can now** say what medical training is worth and what it is not, spot a preprocessing that does not fit, and turn a flat
+# model into one that reads neighbours. Next: *10 · SAM in 3-D, and how it is judged*.

@@ -161,7 +161,9 @@ figure(fig, alt="Mean Dice over the number of clicks; after ten: " + "; ".join(
 
 # %%
 predict("10-p1")
-print(claims.verdict("C03"))
+
+# %%
+claims.verdict("C03")
 
 # %%
 for run in claims.runs("C03"):
@@ -169,10 +171,11 @@ for run in claims.runs("C03"):
 figure(claims.forest(["C03"]), alt=claims.forest_alt(["C03"]))
 
 # %% [markdown]
-# *What to see.* Ten slices that are right are ten slices: all others are empty. Carried clicks give every slice an answer, and more of
-# them hardly help, for a click between two clicks is no better than the model that reads it. The solid model is ahead from its *first*
-# click on, by a good tenth in the ledger. But its curve is flat: it knows thighs and hearts from anywhere inside them, and hardly listens
-# to what comes after. "Better per prompt" may mean that a model makes good use of prompts, or that it has little use for them.
+# *What to see.* Ten slices that are right are ten slices: all others are empty. Carried clicks give every slice an answer, and
+# more of them hardly help, for a click between two clicks is no better than the model that reads it. The solid model is ahead
+# from its *first* click on, by a good tenth in the ledger. But its curve is flat: it knows thighs and hearts from anywhere inside
+# them, and hardly listens to what comes after. "Better per prompt" may mean that a model makes good use of prompts, or that it
+# has little use for them.
 
 # %% [markdown]
 # ## 4. Inside: tokens that are not there
@@ -251,9 +254,9 @@ for name in ("liver", "spleen", "aorta"):
     print(f"{name:8s} one click, one cube: as it was trained {dices[0]:.2f}, read in the other way {dices[1]:.2f}")
 
 # %% [markdown]
-# *What to see.* The same numbers in the file, every shape fits, nothing complains, and the answers are others: mostly worse, and once
-# better by luck, which is how such mistakes survive a glance at one picture. Weights are only half of a model.
-# (The switch also turns the order of axes in the code of a click, which was published with two of them exchanged.)
+# *What to see.* The same numbers in the file, every shape fits, nothing complains, and the answers are others: mostly worse, and
+# once better by luck, which is how such mistakes survive a glance at one picture. Weights are only half of a model. (The switch
+# also turns the order of axes in the code of a click, which was published with two of them exchanged.)
 
 # %% [markdown]
 # ## 5. How it is judged: three traps
@@ -270,8 +273,9 @@ for way, policy in c08.WAYS.items():
           *(f"{dice:.2f}" for dice in dices))
 
 # %% [markdown]
-# *What to see.* In lesson 08 the informed person was far ahead. Here all three stay about where they began: clicks can only flatter a
-# model that obeys them, and ours, after an hour of training, hardly does. Look for the trap wherever a curve *does* rise.
+# *What to see.* In lesson 08 the informed person was far ahead. Here all three stay about where they began: clicks can only
+# flatter a model that obeys them, and ours, after an hour of training, hardly does. Look for the trap wherever a curve *does*
+# rise.
 #
 # ### Trap 2: a cube about the truth
 # SAM-Med3D's published examination cuts a cube of 192 mm about the *ground truth's* box, asks inside it, and scores inside it.
@@ -312,9 +316,9 @@ print(judged.table({name: {way: dices[0] for way, dices in found.items()} for na
 predict("10-p2")
 
 # %% [markdown]
-# *What to see.* On this body the cut-out flatters: by more than 0.02, most where the model, left alone, spills into its neighbours (spleen,
-# stomach, aorta). But not always: what is larger than a cube is cut short in it. In the ledger the two nearly cancel. The trap is real,
-# its size has to be measured, and it depends on how much a model leaks.
+# *What to see.* On this body the cut-out flatters: by more than 0.02, most where the model, left alone, spills into its
+# neighbours (spleen, stomach, aorta). But not always: what is larger than a cube is cut short in it. In the ledger the two nearly
+# cancel. The trap is real, its size has to be measured, and it depends on how much a model leaks.
 #
 # ### Trap 3: edits after the fact
 # "We keep the largest component" is a fine rule, if it is made before anybody looks, and for all structures. "We keep the
@@ -326,8 +330,8 @@ rows = {name: judged.edits(raw.mask(name).numpy(), body.mask(name).numpy()) for 
 print(judged.table(rows))
 
 # %% [markdown]
-# *What to see.* The rule for all structures costs more than a tenth here, for ribs and colon are many pieces; "where it helps" can only
-# gain, and does. Neither is wrong to *do*. It is wrong not to say, or to choose per structure with the truth in hand.
+# *What to see.* The rule for all structures costs more than a tenth here, for ribs and colon are many pieces; "where it helps"
+# can only gain, and does. Neither is wrong to *do*. It is wrong not to say, or to choose per structure with the truth in hand.
 
 # %% [markdown]
 # ## 6. A net that needs no prompt
@@ -337,15 +341,16 @@ print(judged.table(rows))
 # has it on more people.
 
 # %%
-print(claims.verdict("C10"))
+display(claims.verdict("C10"))
 for run in claims.runs("C10"):
     print(judged.table(run.details["mean"], run.details["setting"]["clicks"], f"seed {run.seed}"))
 figure(claims.forest(["C10"]), alt=claims.forest_alt(["C10"]))
 
 # %% [markdown]
-# *What to see.* The claim has two halves. The first is clear: the net that was trained for these structures is ahead by 0.16, and asks
-# nobody. The second, that a cut-out hides it, does not show on average with this model: a cut-out spares it some leaks, and cuts its large
-# organs. As the claim is only as good as its weaker half, the verdict is open. Another model may leak more; look at both numbers.
+# *What to see.* The claim has two halves. The first is clear: the net that was trained for these structures is ahead by 0.16, and
+# asks nobody. The second, that a cut-out hides it, does not show on average with this model: a cut-out spares it some leaks, and
+# cuts its large organs. As the claim is only as good as its weaker half, the verdict is open. Another model may leak more; look
+# at both numbers.
 
 # %% [markdown]
 # ## 7. Or say its name: SegVol
@@ -408,10 +413,10 @@ for name, thing in drawn.items():  # run this again after clicking
     print(f"{name:16s} your Dice {metrics.dice(canvas.mask(name), thing):.2f}")
 
 # %% [markdown]
-# *What to see.* Livers are found, on CT and even on MR; a kidney is not, an aorta hardly, a tumour not at all. Kidneys and tumours were
-# never clicked on in training, and on new bodies, too, such structures get 0.13 where the others get 0.60 (the model's card). So this is
-# a model of *known organs that waits for a click*, and no "anything". Whether a model is promptable is an experiment: click on what it
-# never met.
+# *What to see.* Livers are found, on CT and even on MR; a kidney is not, an aorta hardly, a tumour not at all. Kidneys and
+# tumours were never clicked on in training, and on new bodies, too, such structures get 0.13 where the others get 0.60 (the
+# model's card). So this is a model of *known organs that waits for a click*, and no "anything". Whether a model is promptable is
+# an experiment: click on what it never met.
 
 # %% [markdown]
 # ## 9. Quiz

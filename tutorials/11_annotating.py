@@ -42,11 +42,11 @@
 # Where do those tenths go? We cannot ask that crowd any more. We make one of our own, whose mistakes we know.
 
 # %% [markdown] tags=["instructor"]
-# **Notes for teachers.** 75 minutes alone, 100 in a room. Section 5 is the heart of a room: all annotate the same body at the same
-# time, then compare coverage and Dice at the board; the winner is usually not who drew the best boxes. Before it, let nobody see
-# section 4 (interpolation), or everybody skips slices on purpose, which is the right thing to do and worth discovering. 11-p2
-# is a trap on purpose. Exercise 3 can be left out when time is short. No human being clicked the stored recording: it is a simulated
-# person, and says so.
+# **Notes for teachers.** 75 minutes alone, 100 in a room. Section 5 is the heart of a room: all annotate the same body at the
+# same time, then compare coverage and Dice at the board; the winner is usually not who drew the best boxes. Before it, let nobody
+# see section 4 (interpolation), or everybody skips slices on purpose, which is the right thing to do and worth discovering. 11-p2
+# is a trap on purpose. Exercise 3 can be left out when time is short. No human being clicked the stored recording: it is a
+# simulated person, and says so.
 #
 # **Typical misconceptions.** Bad boxes are feared, and missing slices cost more. The mean over annotated slices is taken for
 # the Dice of the volume. Uncertainty sounds cleverer than even spacing, and hardly beats it along an axis. Interpolation is
@@ -98,9 +98,9 @@ figure(fig, alt=f"The left kidney in axial slice {k}, four times, its outline da
                 f"{', '.join(who.name for who in people)}, and SAM's mask of each box.")
 
 # %% [markdown]
-# *What to see.* The dotted box is the person's, the solid line is what SAM makes of it, the dashed one is the truth. SAM looks at the
-# picture, too: its masks differ less than the boxes do. (It is a small SAM, and even an expert's boxes give no masterpieces. What we
-# measure below is how much worse it gets.)
+# *What to see.* The dotted box is the person's, the solid line is what SAM makes of it, the dashed one is the truth. SAM looks at
+# the picture, too: its masks differ less than the boxes do. (It is a small SAM, and even an expert's boxes give no masterpieces.
+# What we measure below is how much worse it gets.)
 
 # %%
 predict("11-p1", "The hurried person's boxes are off by 15 % of their sides, and she leaves out a third of the slices. Which costs more "
@@ -118,7 +118,9 @@ predict("11-p1", "The hurried person's boxes are off by 15 % of their sides, and
 
 # %%
 def my_volume(dice, found, true):
-    """(coverage, Dice of the volume) from slices: their Dice (S,), NaN where empty in both, and their pixels (S,)."""
+    """Of each slice: dice (S,), NaN where found and truth are empty; pixels found (S,) and true (S,).
+
+    Returns (coverage, Dice of the volume)."""
     # solution
     weight = found + true
     good = weight > 0
@@ -170,7 +172,7 @@ for who in (replace(half, name="bad boxes only"), replace(crowd.HURRIED, name="g
 
 # %%
 def my_merge(boxes):
-    """boxes (A, 4) of A people, a row of NaN for who drew nothing, to one box (4,); NaN where nobody drew."""
+    """boxes (A, 4) of A people, a row of NaN for who drew nothing. Returns one box (4,), NaN where nobody drew."""
     # solution
     there = boxes[~np.isnan(boxes).any(1)]
     return np.median(there, axis=0) if len(there) else np.full(4, np.nan)
@@ -201,23 +203,28 @@ for who, given in answers.items():
     print(f"{who:10s}", *(f"{dice:14.2f}" for dice in dices))
 
 # %% [markdown]
-# *What to see.* Interpolation gives back a good part of what the gaps had cost, for no time of anybody's. Merging costs three times
-# the boxes, and beats two of the three people alone: it fills gaps, and outvotes the wrong organs, which interpolation cannot see.
-# What neither knows is where a structure ends beyond the last box: look at the ends yourself. Following gets lost, and does
-# harm: every step inherits the error of the one before, and nothing but the predicted IoU says when to stop; our small SAM's
-# tells a good mask from a poor one only roughly.
+# *What to see.* Interpolation gives back a good part of what the gaps had cost, for no time of anybody's. Merging costs three
+# times the boxes, and beats two of the three people alone: it fills gaps, and outvotes the wrong organs, which interpolation
+# cannot see. What neither knows is where a structure ends beyond the last box: look at the ends yourself. Following gets lost,
+# and does harm: every step inherits the error of the one before, and nothing but the predicted IoU says when to stop; our small
+# SAM's tells a good mask from a poor one only roughly.
 
 # %% [markdown]
 # ## 5. Five minutes
 #
-# Your turn. Four structures, one body, five minutes, the clock starts when you run the cell. Drag a box; correct by clicks, right
-# click for "not this". `n` is the next class, the wheel turns slices. You will not get everything: decide what to leave out.
+# Your turn. Four structures, one body, five minutes. Drag a box; correct by clicks, right click for "not this". `n` is the next
+# class, the wheel turns slices (after a click on the picture). You will not get everything: decide what to leave out.
+#
+# Ready? Run this cell, also if it ran before: the clock above the picture starts, or goes on where you were. Your work is kept; to
+# begin anew, run `canvas.autosave.path.unlink()` in a cell of your own, and then this one.
 
 # %%
 ask, prepare = ask_sam(SamPredictor(model), body)
-canvas = Canvas(body, ask, crowd.ORGANS, index=70, prepare=prepare, title="five minutes")
-display(five_minutes.clock(5))  # noqa: F821
+canvas = Canvas(body, ask, crowd.ORGANS, index=70, prepare=prepare, title="five minutes", minutes=5)
 canvas
+
+# %% [markdown]
+# When time is up, run this one. (Where nobody has drawn anything, it takes a stored recording of a simulated person.)
 
 # %%
 mine = canvas.recording if canvas.recording["events"] else five_minutes.stored()
@@ -261,12 +268,12 @@ print(f"the recording above: {each:.1f} seconds a prompt, all in all")
 #
 # $$H_s = -\sum_{i \in s} p_i \log p_i + (1 - p_i) \log (1 - p_i)$$
 #
-# **Exercise 3.** Choose the next slice.
+# **Exercise 3.** Choose the next slice: of those without annotation the one with the largest entropy.
 
 
 # %%
 def my_next(p, done):
-    """Probabilities p (S, H, W), done (S,) to the number of the slice without annotation that has the largest entropy."""
+    """p (S, H, W), probabilities; done (S,) bool, annotated already. Returns the number of the slice that is to be next."""
     # solution
     q = np.clip(p, 1e-12, 1 - 1e-12)
     h = -(q * np.log(q) + (1 - q) * np.log(1 - q)).sum((1, 2))
@@ -294,9 +301,10 @@ choice_curves(curves, "the liver of one body")
 predict("11-p2")
 
 # %% [markdown]
-# *What to see.* One box in the middle is worth more than all that follow. Even spacing, which looks at nothing, asks for it at once;
-# the predicted IoU asks for it late, the entropy not within four boxes. Neighbouring slices are alike, and several unsure ones in a
-# row tell the same story. One body decides nothing, but whoever shows you that active learning beats *random*, ask for *evenly spaced*.
+# *What to see.* One box in the middle is worth more than all that follow. Even spacing, which looks at nothing, asks for it at
+# once; the predicted IoU asks for it late, the entropy not within four boxes. Neighbouring slices are alike, and several unsure
+# ones in a row tell the same story. One body decides nothing, but whoever shows you that active learning beats *random*, ask for
+# *evenly spaced*.
 
 # %% [markdown]
 # ## 7. What a net makes of it
@@ -334,7 +342,7 @@ predict("11-p3")
 # an expert's boxes give, on whole volumes. All of it is with simulated people, so the answer depends on their mistakes:
 
 # %%
-print(claims.verdict("C19"))
+display(claims.verdict("C19"))
 runs = [run.details for run in claims.runs("C19")]
 for what in ("as they come", "interpolated", "merged", "merged, interpolated") if runs else ():
     print(f"{what:22s}", *(f"{run['effect'][what]:+.3f}" for run in runs), "  (one number a seed)")
@@ -343,9 +351,9 @@ for what in ("as they come", "interpolated", "merged", "merged, interpolated") i
 effect_by_missed(runs)
 
 # %% [markdown]
-# *What to see.* Above the grey line non-experts annotate "well". Boxes that are off by a tenth cost little. What decides is how many
-# slices are left out, and whether somebody fills the gaps: as they come, this crowd's labels miss the mark, which contradicts the
-# slides; interpolated they just miss it, and three people merged pass it.
+# *What to see.* Above the grey line non-experts annotate "well". Boxes that are off by a tenth cost little. What decides is how
+# many slices are left out, and whether somebody fills the gaps: as they come, this crowd's labels miss the mark, which
+# contradicts the slides; interpolated they just miss it, and three people merged pass it.
 
 # %% [markdown]
 # ## 9. A real CT
@@ -396,7 +404,7 @@ if my_scan:
 
     own = Volume.read(my_scan)
     ask, prepare = ask_sam(SamPredictor(model), own)
-    display(Canvas(own, ask, ("my structure",), prepare=prepare))  # noqa: F821
+    display(Canvas(own, ask, ("my structure",), prepare=prepare))
 else:
     print("No scan of your own yet: put its path above.")
 

@@ -168,11 +168,11 @@ def sam3d_adapter(size: str = "vit_b", **changes) -> Sam3DAdapter:
     return Sam3DAdapter(**(SIZES[size] | changes))
 
 
-def load_sam(model: Sam3DAdapter, sam: Mapping[str, Tensor]) -> LoadReport:
+def load_sam(model: Sam3DAdapter, sam: Mapping[str, Tensor], quiet: bool = False) -> LoadReport:
     """Begin with the image encoder of a SAM; its positions along the slices are the mean of those along rows and columns."""
     along = {key.replace("_h", "_d"): (value + sam[key.replace("_h", "_w")]) / 2 for key, value in sam.items()
              if key.endswith("rel_pos_h")}
-    return take_over(model, {**sam, **along}, lambda key: "image_" + key, new=NEW)
+    return take_over(model, {**sam, **along}, lambda key: "image_" + key, new=NEW, quiet=quiet)
 
 
 def from_checkpoint(checkpoint: Mapping) -> dict[str, Tensor]:

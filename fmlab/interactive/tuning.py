@@ -13,8 +13,8 @@ from fmlab.hub.models import LoadReport, load_official
 
 
 def take_over(model: nn.Module, sam: Mapping[str, Tensor], named: Callable[[str], str] = str, new: Sequence[str] = (),
-              loose: Sequence[str] = ()) -> LoadReport:
-    """Put SAM's weights into a variant of it; prints and returns what matched. Positions are resized to the variant's grid.
+              loose: Sequence[str] = (), quiet: bool = False) -> LoadReport:
+    """Put SAM's weights into a variant of it; prints (unless ``quiet``) and returns what matched. Positions are resized to fit.
 
     sam: the ``state_dict`` of a SAM, as its checkpoint holds it. named: SAM's name for an entry of the model. new: patterns of
     the model's entries that keep their own values, though SAM may have something of that name; loose: of those that do so where
@@ -27,7 +27,7 @@ def take_over(model: nn.Module, sam: Mapping[str, Tensor], named: Callable[[str]
     left = {key: value for key, value in sam.items() if key not in {named(key) for key in ours}}
     if not taken:
         raise ModelError("Not one entry of these weights is SAM's; give the state_dict of a SAM, by its official names.")
-    return load_official(model, taken | left, allow_missing=[*new, *loose], allow_unexpected=list(left))
+    return load_official(model, taken | left, allow_missing=[*new, *loose], allow_unexpected=list(left), quiet=quiet)
 
 
 def resized(key: str, value: Tensor, like: Tensor) -> Tensor:

@@ -103,9 +103,9 @@ CODE = Exercise(
         Misconception("You forgot the half pixel. Pixel 0 reaches from 0 to 1, and a click on it means its centre: add 0.5 "
                       "before you divide. (Later a shift of one pixel changes the mask.)",
                       _by_place(lambda points, size: points / torch.tensor(size))),
-        Misconception("You add the half after dividing: that moves every click by half a *picture*. Pixels first: "
+        Misconception("You add the half after dividing: that moves every click by half a picture. Pixels first: "
                       "(points + 0.5) / size.", _by_place(lambda points, size: points / torch.tensor(size) + 0.5)),
-        Misconception("You divide by size - 1, so that the last pixel is at 1. Here the picture's *edge* is at 1, and the last "
+        Misconception("You divide by size - 1, so that the last pixel is at 1. Here the picture's edge is at 1, and the last "
                       "pixel's centre half a pixel before it.",
                       _by_place(lambda points, size: points / (torch.tensor(size) - 1))),
         Misconception("You put the cosines first. The learned weights behind this code expect all sines, then all cosines.",
@@ -200,16 +200,16 @@ READ = Exercise(
         Case("very long vectors", _loud, "`softmax` takes care of large numbers; exp by hand does not."),
     ),
     misconceptions=(
-        Misconception("You read the values with their code: v is the image *without* it. The code says where to look, and must "
+        Misconception("You read the values with their code: v is the image without it. The code says where to look, and must "
                       "not end up in what is seen.", _by_parts(lambda q, k, tokens, image: tokens + _look(q, k, k))),
-        Misconception("Your softmax runs over the tokens: they compete for each place. Each *token* is to share out its "
+        Misconception("Your softmax runs over the tokens: they compete for each place. Each token is to share out its "
                       "attention over the places of the image: the last axis of (T, N).",
                       _by_parts(lambda q, k, tokens, image: tokens + _look(q, k, image, dim=0))),
         Misconception("You left out the scale 1/sqrt(C). Products of long vectors are large, the softmax then looks at one place "
                       "alone, and hardly learns.", _by_parts(lambda q, k, tokens, image: tokens + _look(q, k, image, 1.0))),
         Misconception("You divide by C; it is its square root, by which such products grow.",
                       _by_parts(lambda q, k, tokens, image: tokens + _look(q, k, image, 1 / q.shape[-1]))),
-        Misconception("You forgot to add the token itself. What it read is *added* to what it was; else after one look it no "
+        Misconception("You forgot to add the token itself. What it read is added to what it was; else after one look it no "
                       "longer knows what was asked.", _by_parts(lambda q, k, tokens, image: _look(q, k, image))),
         Misconception("You add the token twice.", _by_parts(lambda q, k, tokens, image: 2 * tokens + _look(q, k, image))),
         Misconception("You add q, the token with its code. The code goes into the comparison only; it comes anew at every "
@@ -282,7 +282,7 @@ def _chosen(by: Callable[[Tensor, Tensor], int]) -> Callable[[Tensor, Tensor], T
 AGAIN = Exercise(
     id="08-again",
     task="`again(low, iou)`: a click was answered by M masks, logits low (M, h, w) and predicted IoU (M,). Return what goes in "
-         "with the next click, (h, w): the *logits*, as they are, of the mask that the model trusts most.",
+         "with the next click, (h, w): the logits, as they are, of the mask that the model trusts most.",
     reference=_again,
     meets="fmlab.interactive.mask_prompts.best_logits",
     cases=(

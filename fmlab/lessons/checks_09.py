@@ -65,7 +65,7 @@ RELAX = Exercise(
         Case("a box that stays as it is", _not_moved, "By 0: the same box."),
     ),
     misconceptions=(
-        Misconception("You add to all four numbers: that moves the box down to the right. Outward is *minus* for x0 and y0.",
+        Misconception("You add to all four numbers: that moves the box down to the right. Outward is minus for x0 and y0.",
                       lambda box, by, size: _within(box + by, *size)),
         Misconception("You move the sides inward: y runs downward and x to the right, so outward is minus for x0 and y0, plus "
                       "for x1 and y1.", lambda box, by, size: _within(box - _OUT * by, *size)),
@@ -166,7 +166,7 @@ SLICES = Exercise(
     id="09-slices",
     task="`along_slices(x, slices, down, weight, bias, up)`: tokens x (B S, H, W, C) of B patients, whose S slices follow each "
          "other; down (D, C) to fewer channels, a convolution with weight (D, D, 3, 1, 1) and bias along the slices, zeros "
-         "beyond the ends, GELU, up (C, D), and all that *added* to x.",
+         "beyond the ends, GELU, up (C, D), and all that added to x.",
     reference=_along_slices,
     meets="fmlab.interactive.ma_sam.SliceBlock.along_slices",
     tolerance=1e-4,
@@ -268,7 +268,7 @@ FACT = Exercise(
     misconceptions=(
         Misconception("You change the keys as well. FacT as MA-SAM uses it changes queries and values; k stays SAM's own.",
                       _changed(lambda change, r_q, r_v: (change(r_q), change(r_q), change(r_v)))),
-        Misconception("You change queries and keys. It is queries and *values*.",
+        Misconception("You change queries and keys. It is queries and values.",
                       _changed(lambda change, r_q, r_v: (change(r_q), change(r_v), 0))),
         Misconception("You change the queries alone: values have an R of their own.",
                       _changed(lambda change, r_q, r_v: (change(r_q), 0, 0))),
@@ -283,7 +283,7 @@ FACT = Exercise(
                       _changed(lambda change, r_q, r_v: (change(torch.eye(len(r_q))), 0, change(torch.eye(len(r_q)))))),
         Misconception("You forget the scale s.",
                       lambda x, weight, bias, u, v, r_q, r_v, s: _factored(x, weight, bias, u, v, r_q, r_v, 1.0)),
-        Misconception("You replace queries and values by the change. It is *added* to what the frozen SAM computes.",
+        Misconception("You replace queries and values by the change. It is added to what the frozen SAM computes.",
                       lambda x, weight, bias, u, v, r_q, r_v, s: _factored(
                           x, _keys_only(weight), _keys_only(bias), u, v, r_q, r_v, s)),
         Misconception("You return them in the order q, v, k; SAM's attention cuts its input into q, k, v.",

@@ -118,7 +118,7 @@ def _lies_in_the_error(function: Callable, rng: np.random.Generator) -> bool:
 
 CLICK = Exercise(
     id="10-click",
-    task="`click(prediction, truth)`: two masks (X, Y, Z), bool. Of what is missed and what is wrongly there take the *deeper* "
+    task="`click(prediction, truth)`: two masks (X, Y, Z), bool. Of what is missed and what is wrongly there take the deeper "
          "one, and return (place, label): its deepest voxel (three indices; of several the first, as argmax gives it), and 1 if "
          "it is "
          "missed, 0 if it is wrong. Depth is the Euclidean distance to what is not of that error, and beyond the scan nothing "
@@ -127,7 +127,7 @@ CLICK = Exercise(
     meets="fmlab.interactive.clicks.centre_of_largest_error",
     cases=(
         Case("a large error and a small one", _either,
-             "missed = truth & ~prediction, wrong = prediction & ~truth; each has its depth, and a label: what is *right* there.",
+             "missed = truth & ~prediction, wrong = prediction & ~truth; each has its depth, and a label: what is right there.",
              draws=8),
         Case("a first click, with nothing predicted yet", _first, "All of the structure is missed: its middle, label 1."),
         Case("an error like a cup around what is found", _shell, "The deepest place of an error always lies in it.", draws=1),
@@ -149,10 +149,10 @@ CLICK = Exercise(
                       lambda p, t: (_deepest(t & ~p), 1)),
         Misconception("You only look for what is wrongly there. What is missed is an error, too, and at first the only one.",
                       lambda p, t: (_deepest(p & ~t), 0)),
-        Misconception("You click in the middle of the *truth*, whatever was answered. A correction goes where the answer is "
+        Misconception("You click in the middle of the truth, whatever was answered. A correction goes where the answer is "
                       "wrong.",
                       lambda p, t: (_deepest(t), 1)),
-        Misconception("You click in the middle of the *prediction*. It may well be right there.",
+        Misconception("You click in the middle of the prediction. It may well be right there.",
                       lambda p, t: (_deepest(p), int(t[tuple(_deepest(p))]))),
         Misconception("You take the centroid. That of a cup lies in the tea: a mean of places need not be one of them. The "
                       "deepest place always is.", _centroid),
@@ -263,7 +263,7 @@ WHOLE = Exercise(
     id="10-whole",
     task="`whole(logits, start, truth)`: a model answered logits (n, n, n) in a cube of a scan, whose first voxel is `start` "
          "(i, j, "
-         "k) of the scan; truth (X, Y, Z) is the whole scan's. Return Dice over the *whole scan*: the mask is where logits are "
+         "k) of the scan; truth (X, Y, Z) is the whole scan's. Return Dice over the whole scan: the mask is where logits are "
          "above 0, and nothing outside of the cube. The cube may jut out of the scan; then a start is negative, or the end too "
          "far.",
     reference=_whole,
@@ -277,16 +277,16 @@ WHOLE = Exercise(
              "Per axis: in the scan from max(s, 0) to min(s + n, size); in the cube the same, less s.", draws=4),
     ),
     misconceptions=(
-        Misconception("You score inside the cube. What the structure has outside of it is *missed*, and false voxels there would "
+        Misconception("You score inside the cube. What the structure has outside of it is missed, and false voxels there would "
                       "be false. Inside, every voxel was chosen by somebody who knew where the structure is.", _in_the_cube),
         Misconception("Your truth is the whole scan's, but voxels beyond the scan count as found: the cube juts out there, and a "
                       "mask has no voxels where there is no scan.", _counted_outside),
         Misconception("You threshold logits at 0.5: that is a probability of 0.62. Logits are cut at 0.",
                       lambda logits, start, truth: metrics.dice(_pasted(logits, start, truth.shape, 0.5), truth)),
-        Misconception("A negative start counts from the *end* in Python: your cube lands at the other side of the scan, or "
+        Misconception("A negative start counts from the end in Python: your cube lands at the other side of the scan, or "
                       "nowhere. Begin at max(start, 0), and leave out as many voxels of the cube.", _wrapped),
         Misconception("A cube that begins before the scan you moved to its edge. It stays where it is: what juts out is cut off, "
-                      "so the first voxels of the *cube* go.", _cut_from_the_front),
+                      "so the first voxels of the cube go.", _cut_from_the_front),
         Misconception("You put the cube into the scan's first corner; it belongs at `start`.",
                       _at(lambda logits, truth: (0, 0, 0))),
         Misconception("You put the cube about the middle of the structure. Where it lies is given, by `start`; that you can "
@@ -395,7 +395,7 @@ EMPTY = Exercise(
                       _with_logit(lambda p, bias, scale: None)),
         Misconception("You count the empty tokens as one of logit q.key / sqrt(d): their number is lost. M equal ones weigh M "
                       "times as much.", _with_logit(lambda p, bias, scale: scale * p)),
-        Misconception("You add M to the logit. Weights add up *outside* of the exponential: M exp(s) = exp(s + log M).",
+        Misconception("You add M to the logit. Weights add up outside of the exponential: M exp(s) = exp(s + log M).",
                       _with_logit(lambda p, bias, scale: scale * p + bias.shape[1])),
         Misconception("You know their number, and left out their biases: exp(bias) summed over the empty tokens, not just log M.",
                       _with_logit(lambda p, bias, scale: scale * p + np.log(bias.shape[1]))),
@@ -406,14 +406,14 @@ EMPTY = Exercise(
                       _with_logit(lambda p, bias, scale: scale * p + bias.sum(-1))),
         Misconception("You take the largest bias for all of them: the others weigh something, too.",
                       _with_logit(lambda p, bias, scale: scale * p + bias.amax(-1))),
-        Misconception("You forgot the logarithm: the sum of exponentials is a *weight*, and what goes into the softmax is its "
+        Misconception("You forgot the logarithm: the sum of exponentials is a weight, and what goes into the softmax is its "
                       "log.",
                       _with_logit(lambda p, bias, scale: scale * p + bias.exp().sum(-1))),
         Misconception("You forgot 1 / sqrt(d) for the empty key; it has the same scale as all others.",
                       _with_logit(lambda p, bias, scale: p + bias.logsumexp(-1))),
         Misconception("You scale the biases, too. Only q.k is divided by sqrt(d); the biases are added as they are.",
                       _with_logit(lambda p, bias, scale: scale * (p + bias.logsumexp(-1)))),
-        Misconception("You multiply the empty *value* by M. It is read with a larger weight, but it stays the same value; and "
+        Misconception("You multiply the empty value by M. It is read with a larger weight, but it stays the same value; and "
                       "the weights of all others must shrink.",
                       _with_logit(lambda p, bias, scale: scale * p, lambda value, bias: bias.shape[1] * value)),
         Misconception("Your empty token is read as nothing: its value is not 0.",

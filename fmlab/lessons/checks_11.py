@@ -102,7 +102,7 @@ VOLUME = Exercise(
                       "slices with true > 0.", _covered_as(lambda p, r: ((p > 0) & (r > 0)).mean())),
         Misconception("Your coverage counts answers in slices that show nothing. Only slices with true > 0 are asked.",
                       _covered_as(lambda p, r: (p > 0).sum() / (r > 0).sum())),
-        Misconception("Your coverage is the share of the *answers* that are in a right slice. It is to be the share of the "
+        Misconception("Your coverage is the share of the answers that are in a right slice. It is to be the share of the "
                       "slices with true > 0 that have an answer.", _covered_as(lambda p, r: (r[p > 0] > 0).mean())),
         Misconception("Your coverage counts pixels. It is to count slices: of those with true > 0, how many have found > 0?",
                       _covered_as(lambda p, r: r[p > 0].sum() / r.sum())),

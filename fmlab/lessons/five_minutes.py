@@ -1,11 +1,12 @@
-"""Annotating against the clock: a bar that fills, a recording that is cut when time is up, and what it says of each structure.
+"""Annotating against the clock: a recording that is cut when time is up, and what it says of each structure.
 
-    clock(5); canvas = Canvas(...)                          the learner annotates
+    canvas = Canvas(..., minutes=5)                         the learner annotates
     played = within(canvas.recording, 5)                    what was done in time
     rows = report(played, replayed_canvas, volume)
 
-The clock of a recording starts when its canvas is made. Where nobody clicks, the stored recording is replayed: of a simulated
-person, ``recorded``, who goes through the slices from the feet to the head and draws in every third.
+The clock of a recording starts when its canvas is made, and goes on where an autosave ended. Where nobody clicks, the stored
+recording is replayed: of a simulated person, ``recorded``, who goes through the slices from the feet to the head and draws in
+every third.
 """
 
 from __future__ import annotations
@@ -31,24 +32,6 @@ STORED = Path(__file__).parent / "recordings" / "11_annotating.json"
 
 
 @dataclass(frozen=True)
-class Clock:
-    """A bar that fills in so many minutes from when it is shown."""
-
-    minutes: float
-
-    def __repr__(self) -> str:
-        return f"The clock runs: {self.minutes:g} minutes."
-
-    def _repr_html_(self) -> str:
-        seconds = 60 * self.minutes
-        words = f"the bar is full in {self.minutes:g} minutes"
-        return (f"<p style='margin:0.3em 0'>The clock runs: {words}.</p><div style='border:1px solid #0072B2;height:0.8em'>"
-                f"<svg role='img' aria-label='{words}' width='100%' height='100%' preserveAspectRatio='none'>"
-                "<rect width='0' height='100%' fill='#0072B2'>"
-                f"<animate attributeName='width' from='0%' to='100%' dur='{seconds:g}s' fill='freeze'/></rect></svg></div>")
-
-
-@dataclass(frozen=True)
 class Row:
     """What somebody did for a structure, and what came of it. seconds: between an event and the one before, added up. slices:
     that have an answer. coverage: of those which show it. answered_dice: mean Dice of slices with an answer. dice: in 3-D."""
@@ -65,11 +48,6 @@ class Row:
     def __str__(self) -> str:
         return (f"{self.name:14s} {self.boxes:3d} boxes {self.clicks:3d} clicks {self.seconds:4.0f} s  coverage "
                 f"{self.coverage:.2f}  Dice of its slices {self.answered_dice:.2f}, of the volume {self.dice:.2f}")
-
-
-def clock(minutes: float = 5) -> Clock:
-    """Show it above a canvas."""
-    return Clock(minutes)
 
 
 def within(recording: Mapping, minutes: float = 5) -> dict[str, object]:

@@ -53,12 +53,15 @@ def corrected(predictor: SamPredictor, thing: Scene, number: int, again: Callabl
 
 
 def prompted(images: Sequence[np.ndarray], found: Sequence, prompts: Sequence[Prompts | None], truth: Sequence | None = None,
-             titles: Sequence[str] = (), inches: float = 2.4, margin: int | None = None, sides: str = "LR") -> Figure:
+             titles: Sequence[str] = (), inches: float = 2.4, margin: int | None = None, sides: str = "LR",
+             columns: int | None = None) -> Figure:
     """``viewer.row`` of pictures (H, W) uint8 with each one's prompts: + a positive click, x a negative one, a dotted box.
 
-    margin: a square about each truth with so many pixels around it is shown, not the whole picture. sides: as of ``row``.
+    margin: a square about each truth with so many pixels around it is shown, not the whole picture. sides, columns: of ``row``.
     """
-    fig = row([image / 255 for image in images], found, truth, titles, inches, sides)
+    from matplotlib.patches import Rectangle
+
+    fig = row([image / 255 for image in images], found, truth, titles, inches, sides, columns)
     for number, (ax, told) in enumerate(zip(fig.axes, prompts)):
         for label, mark, colour in ((1, "P", POSITIVE), (0, "X", NEGATIVE)):
             places = told.points[told.labels == label] if told is not None else np.zeros((0, 2))
@@ -70,7 +73,7 @@ def prompted(images: Sequence[np.ndarray], found: Sequence, prompts: Sequence[Pr
             places = np.argwhere(truth[number])
             middle, half = (places.min(0) + places.max(0)) / 2, np.ptp(places, axis=0).max() / 2 + margin
             ax.set(xlim=(middle[1] - half, middle[1] + half), ylim=(middle[0] + half, middle[0] - half))
-            ax.set_facecolor("black")
+            ax.add_patch(Rectangle((0, 0), 1, 1, transform=ax.transAxes, color="black", zorder=-1))  # beyond the picture
     return fig
 
 

@@ -19,7 +19,7 @@ QUESTIONS = (
             Option("Image encoder three times, once for each organ.",
                    "The encoder does not know which organ you want; one set of features serves all of them."),
             Option("Everything once: the seven clicks go in together.",
-                   "All clicks on *one* organ go in together, but after each of them you want to see the mask, in order to know "
+                   "All clicks on one organ go in together, but after each of them you want to see the mask, in order to know "
                    "where to click next."),
         ),
     ),

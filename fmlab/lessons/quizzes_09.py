@@ -7,8 +7,8 @@ from fmlab.lessons.quiz import Option, Question
 QUESTIONS = (
     Question(
         "09-q1",
-        "A paper shows that a medical SAM beats SAM on CT, both asked with boxes. What would make you doubt that *medical "
-        "training* is the reason?",
+        "A paper shows that a medical SAM beats SAM on CT, both asked with boxes. What would make you doubt that medical "
+        "training is the reason?",
         (
             Option("That both have the same architecture.", "This is what makes the comparison clean: only the weights differ."),
             Option("That SAM was asked through the medical model's preprocessing.",
@@ -41,7 +41,7 @@ QUESTIONS = (
                    "No gradient reaches down and the convolution in the first step, that is true. But up itself gets one."),
             Option("The gradient of up is the output's gradient times GELU(...), which is not 0; after one step up is not 0 "
                    "either, and the others begin to learn.",
-                   "That is why exactly *one* factor of the product begins at 0, and not all.", right=True),
+                   "That is why exactly one factor of the product begins at 0, and not all.", right=True),
             Option("The residual carries the gradient into the adapter.",
                    "The residual carries it past the adapter, to the blocks before."),
             Option("AdamW's weight decay moves it away from 0.", "Decay pulls towards 0."),

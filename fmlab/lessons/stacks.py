@@ -106,7 +106,7 @@ class VolumeSam(nn.Module):
         nn.init.zeros_(self.FacTv.weight)
         block = partial(slice_block, slices=slices, between=between, shared=(self.FacTu, self.FacTv), scale=1.0)
         self.sam, self.slices = plain.sam("nano", block=block), slices
-        self.report = take_over(self, sam.state_dict(), sam_name, new=("*FacT*", "*.adapter_*"))
+        self.report = take_over(self, sam.state_dict(), sam_name, new=("*FacT*", "*.adapter_*"), quiet=True)
         train_only(self, is_trained)
 
     def encode(self, images: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -36,6 +37,8 @@ class Canvas(anywidget.AnyWidget):
     index) before a slice is asked for first, for what is done once a slice, such as the embedding; its result comes as
     ``request.prepared``. autosave: the file in which all is kept after every answer, and from which a new canvas on the same
     image goes on; None: one of its own in ``settings.data_folder() / "annotations"``; False: none. window: as in ``view``.
+    minutes: a clock above the picture runs down from here; it is the recording's, so it goes on where an autosave ended. What is
+    done when time is up is recorded all the same.
 
     index, current (a class), sign (1 or -1: what a left click adds) and window can be read, set and observed.
     error: what ``ask`` raised last, which the widget tells in one sentence, or None. resumed: "Resumed 5 prompts from ..." or "".
@@ -57,10 +60,11 @@ class Canvas(anywidget.AnyWidget):
     def __init__(self, image: Volume | np.ndarray | torch.Tensor, ask: Callable[[Request], Answer],
                  classes: Sequence[str] = ("structure",), axis: str = "axial", index: int | None = None, scope: str = "slice",
                  prepare: Callable[[str, int], object] | None = None, autosave: str | Path | bool | None = None,
-                 window: str | Sequence[float] = "soft tissue", height: int = 440, title: str = "") -> None:
+                 window: str | Sequence[float] = "soft tissue", height: int = 440, title: str = "",
+                 minutes: float | None = None) -> None:
         self.scene, self._cuts, values = image_of(image, title)
         across = plane_named(axis).axis
-        check_arguments(self._cuts, ask, classes, axis, scope, prepare, height)
+        check_arguments(self._cuts, ask, classes, axis, scope, prepare, height, minutes)
         self.axis, self.annotation = axis, Annotation(values, self._cuts, ask, classes, scope, prepare)
         self.facts = keeping.facts_of(self.scene)
         path = None if autosave is True else autosave
@@ -72,7 +76,8 @@ class Canvas(anywidget.AnyWidget):
         self._token, self._epoch, self._said = "", 0, self.resumed
         middle = self.scene.shape[across] // 2
         spec = static.spec(self.scene, height, False) | {
-            "plane": axis, "flat": self._cuts.flat, "scope": scope, "resumed": self.resumed,
+            "plane": axis, "flat": self._cuts.flat, "scope": scope, "resumed": self.resumed, "minutes": minutes,
+            "ends": minutes and 1000 * (time.time() - self.annotation.now() + 60 * minutes),  # ms, as JavaScript counts
             "classes": [{"name": name, "colour": list(colour)} for name, colour in self.colours.items()]}
         start = [n // 2 for n in self.scene.shape]
         start[across] = middle if index is None else self._inside(index)

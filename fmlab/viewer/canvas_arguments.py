@@ -31,7 +31,8 @@ def image_of(image: Volume | np.ndarray | torch.Tensor, title: str) -> tuple[Sce
     return scene, Cuts(scene.shape, flat=True), values
 
 
-def check_arguments(cuts: Cuts, ask: object, classes: object, axis: str, scope: str, prepare: object, height: object) -> None:
+def check_arguments(cuts: Cuts, ask: object, classes: object, axis: str, scope: str, prepare: object, height: object,
+                    minutes: object = None) -> None:
     """ScanError with one sentence for the first argument of a canvas that is unfit."""
     if not callable(ask) or not (prepare is None or callable(prepare)):
         raise ScanError("ask and prepare are functions: ask(request) returns an Answer, prepare(axis, index) what you like.")
@@ -44,3 +45,6 @@ def check_arguments(cuts: Cuts, ask: object, classes: object, axis: str, scope: 
         raise ScanError(f"A picture has no {axis} slices; leave axis= out.")
     if not isinstance(height, int) or not 120 <= height <= 2000:
         raise ScanError(f"The height {height!r} is not a number of pixels between 120 and 2000.")
+    timed = isinstance(minutes, int | float) and not isinstance(minutes, bool) and 0 < minutes < 10_000
+    if minutes is not None and not timed:
+        raise ScanError(f"The minutes {minutes!r} are no time to count down; give a number above 0, or leave minutes= out.")

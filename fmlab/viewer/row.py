@@ -14,18 +14,23 @@ FOUND, TRUTH = "#0072B2", "#E69F00"  # Okabe and Ito's blue and orange
 
 
 def row(images: Sequence, found: Sequence | None = None, truth: Sequence | None = None, titles: Sequence[str] = (),
-        inches: float = 2.2, sides: str = "LR") -> Figure:
+        inches: float = 2.2, sides: str = "LR", columns: int | None = None) -> Figure:
     """Pictures side by side. images: N of (H, W) or (1, H, W), values in [0, 1]. found, truth: as many masks or probability maps
     of the same shapes (outlined at one half), or None, also for single pictures. titles: above each. inches: width of one.
     sides: letters at the left and right edge, whose side of the patient is where; "" for pictures without such sides.
+    columns: so many in a line, more go below; None: one line, in which titles of more than four pictures become small.
 
     The figure belongs to the caller; ``lessons.figure(fig, alt=...)`` shows it.
     """
     from matplotlib.figure import Figure  # takes a while to import, and the viewer does without it
 
-    fig = Figure(figsize=(inches * len(images), inches + 0.25 * bool(titles)), layout="constrained")
-    axes = fig.subplots(1, len(images), squeeze=False)[0]
-    for i, ax in enumerate(axes):
+    columns = columns or len(images)
+    lines = -(-len(images) // columns)
+    fig = Figure(figsize=(inches * columns, lines * (inches + 0.25 * bool(titles))), layout="constrained")
+    axes = fig.subplots(lines, columns, squeeze=False).ravel()
+    for spare in axes[len(images):]:
+        spare.remove()
+    for i, ax in enumerate(axes[:len(images)]):
         ax.imshow(_flat(images[i]), cmap="gray", vmin=0, vmax=1)
         for masks, colour, style in ((found, FOUND, "solid"), (truth, TRUTH, "dashed")):
             if masks is not None and masks[i] is not None and (mask := _flat(masks[i])).max() > 0.5:

@@ -179,14 +179,14 @@ WRONG = {
     "10-click": [
         (click_not_padded, "beyond the scan as part"), (click_always_positive, "always positive"),
         (click_signs_swapped, "wrong way round"), (click_missed_only, "only look for what is missed"),
-        (click_wrong_only, "only look for what is wrongly there"), (click_middle_of_truth, "middle of the *truth*"),
-        (click_middle_of_prediction, "middle of the *prediction*"), (click_centroid, "take the centroid"),
+        (click_wrong_only, "only look for what is wrongly there"), (click_middle_of_truth, "middle of the truth"),
+        (click_middle_of_prediction, "middle of the prediction"), (click_centroid, "take the centroid"),
         (click_all_errors_as_one, "all errors for one region"), (click_more_voxels, "error of more voxels"),
         (click_shallower, "shallower"), (click_place_alone, "without its label"), (click_in_place, "changes its input"),
     ],
     "10-whole": [
         (whole_in_the_cube, "score inside the cube"), (whole_counts_outside, "beyond the scan count as found"),
-        (whole_threshold_half, "threshold logits at 0.5"), (whole_negative_start, "counts from the *end*"),
+        (whole_threshold_half, "threshold logits at 0.5"), (whole_negative_start, "counts from the end"),
         (whole_moved_to_the_edge, "moved to its edge"), (whole_first_corner, "first corner"),
         (whole_about_the_truth, "about the middle of the structure"), (whole_iou, "intersection over union"),
         (whole_recall, "share of the truth"),
@@ -202,7 +202,7 @@ WRONG = {
         (attend_with(lambda p, bias, d: p / d**0.5 + bias.exp().sum(1)), "forgot the logarithm"),
         (attend_with(lambda p, bias, d: p + bias.logsumexp(1)), "forgot 1 / sqrt(d)"),
         (attend_with(lambda p, bias, d: (p + bias.logsumexp(1)) / d**0.5), "scale the biases"),
-        (attend_value_many_times, "multiply the empty *value*"), (attend_value_zero, "read as nothing"),
+        (attend_value_many_times, "multiply the empty value"), (attend_value_zero, "read as nothing"),
         (attend_all, "cost grows with the number of empty"),
     ],
 }

@@ -203,7 +203,7 @@ WRONG = {
         (volume_plain_mean, "You average the slices' Dice"), (volume_mean_where_shown, "over the slices that show"),
         (volume_by_truth, "by the true pixels alone"), (volume_by_found, "by the pixels found alone"),
         (volume_with_nan, "is NaN where"), (volume_share_of_all, "a share of all slices"),
-        (volume_counts_false_slices, "counts answers in slices that show nothing"), (volume_precision, "share of the *answers*"),
+        (volume_counts_false_slices, "counts answers in slices that show nothing"), (volume_precision, "share of the answers"),
         (volume_of_pixels, "counts pixels"), (volume_swapped, "other way round"), (volume_one_number, "two numbers"),
     ],
     "11-merge": [

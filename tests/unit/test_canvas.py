@@ -8,6 +8,7 @@ import html
 import io
 import json
 import re
+import time
 
 import numpy as np
 import pytest
@@ -233,6 +234,19 @@ def test_a_new_canvas_goes_on_after_the_kernels_end(tmp_path):
     assert not list(tmp_path.glob(".*")) and np.array_equal(canvas(autosave=path).labels(), again.labels())
 
 
+def test_the_clock_is_the_recordings_and_goes_on_where_an_autosave_ended(tmp_path):
+    path = tmp_path / "kept.json"
+    drawn = canvas(autosave=path, minutes=5)
+    assert drawn._spec["ends"] / 1000 - time.time() == pytest.approx(300, abs=20) and drawn._spec["minutes"] == 5
+    drawn.annotation.go_on_from(100)
+    drawn.point(4, 4)
+    again = canvas(autosave=path, minutes=5)
+    assert again._spec["ends"] / 1000 - time.time() == pytest.approx(200, abs=20)
+    path.unlink()  # how a learner begins anew
+    assert canvas(autosave=path, minutes=5)._spec["ends"] / 1000 - time.time() == pytest.approx(300, abs=20)
+    assert canvas()._spec["ends"] is None
+
+
 def test_by_default_each_image_and_task_has_a_file_of_its_own(fresh_cache):
     first = canvas(autosave=None)
     first.point(4, 4)
@@ -359,6 +373,9 @@ def test_masks_of_every_form_are_taken(form):
     ({"image": "scan.nii.gz"}, "give a Volume"),
     ({"image": np.full((4, 4), np.nan)}, "NaN"),
     ({"image": np.zeros((4, 4)), "axis": "coronal"}, "no coronal slices"),
+    ({"minutes": 0}, "minutes 0 are no time"),
+    ({"minutes": "five"}, "minutes 'five' are no time"),
+    ({"minutes": float("nan")}, "minutes nan are no time"),
 ])
 def test_bad_input_is_refused_in_one_sentence(arguments, words):
     with pytest.raises(ScanError, match=words) as caught:

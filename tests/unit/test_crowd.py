@@ -194,10 +194,6 @@ def test_the_stored_recording_fits_the_lessons_body():
     assert len({event["class"] for event in played["events"]}) == 4 and played["events"][-1]["t"] <= 300
 
 
-def test_the_clock_says_in_words_what_it_shows():
-    assert "5 minutes" in repr(five_minutes.clock(5)) and "aria-label" in five_minutes.clock(5)._repr_html_()
-
-
 # ---- nets and figures
 
 def test_a_slice_that_was_missed_teaches_that_nothing_is_there(body):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from fmlab.viewer import row
@@ -32,3 +33,10 @@ def test_titles_and_letters():
     assert [ax.get_title() for ax in axes] == ["one", "two", ""]
     assert [text.get_text() for text in axes[0].texts] == ["L", "R"]
     assert not panels(sides="")[0].texts
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(None, 1), (2, 2), (3, 1), (1, 3)])
+def test_pictures_go_below_each_other_and_no_panel_is_empty(columns, rows):
+    axes = panels(columns=columns)
+    assert len(axes) == 3 and len({ax.get_subplotspec().rowspan.start for ax in axes}) == rows
+    assert all(ax.images for ax in axes)

@@ -21,7 +21,9 @@ class CanvasView extends Panel {
     CANVAS_STATE.forEach((name) => model.on("change:" + name, redraw));
     const sized = new ResizeObserver(redraw);
     sized.observe(this.canvas);
+    const clock = this.spec.ends ? setInterval(() => this.tick(), 250) : null;
     this.close = () => {
+      clearInterval(clock);
       sized.disconnect();
       desk.listeners.delete(heard);
       desk.store.listeners.delete(redraw);
@@ -50,11 +52,30 @@ class CanvasView extends Panel {
     this.kept = make("div", { class: "fm-help fm-kept" });
     this.live = make("div", { class: "fm-hidden", "aria-live": "polite" });
     const left = make("div", { class: "fm-left" }, this.canvas, this.slider, this.readout, this.trouble, this.kept, this.live);
-    const head = make("div", { class: "fm-bar" }, make("b", {}, this.spec.title));
+    const head = make("div", { class: "fm-bar" }, make("b", {}, this.spec.title), ...this.buildClock());
     this.root = this.frame(this.spec.title, head, this.buildTools(), make("div", { class: "fm-body" }, left, this.buildSide()));
     this.root.classList.add("fm-canvas");
     this.root.addEventListener("keydown", (e) => this.key(e));
     this.el.append(this.root);
+  }
+
+  /** The time that is left, where there is an end to it. */
+  buildClock() {
+    if (!this.spec.ends) return [];
+    this.left = make("progress", { max: 60 * this.spec.minutes, "aria-hidden": "true" });
+    this.clock = make("span", { class: "fm-clock", role: "timer" });
+    this.tick();
+    return [this.left, this.clock];
+  }
+
+  tick() {
+    const left = Math.max(0, Math.ceil((this.spec.ends - Date.now()) / 1000));
+    this.left.value = left;
+    const time = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")} left`;
+    this.show(this.clock, left ? time : "Time is up; what you do now does not count");
+    if (this.before > 60 && left === 60) this.say("one minute left");
+    if (this.before > 0 && !left) this.say("time is up");
+    this.before = left;
   }
 
   buildTools() {
