@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from fmlab import cohorts, metrics
+from fmlab.errors import PromptError
 from fmlab.interactive import nano, scenes
 from fmlab.interactive.clicking import AskVolume
 from fmlab.interactive.clicks import foreground
@@ -91,8 +93,11 @@ def table(rows: Mapping[str, Mapping[str, float] | Sequence[float]], columns: Se
     heads = list(next(iter(named.values())))
     if not columns:
         named["mean"] = {head: float(np.mean([row[head] for row in named.values()])) for head in heads}
-    wide = max(6, *(len(str(head)) for head in heads)) + 2
-    lines = [f"{corner:26s}" + "".join(f"{head!s:>{wide}s}" for head in heads)]
+    words = [textwrap.wrap(str(head), 14) for head in heads]  # a long head takes lines
+    deep, wide = max(map(len, words)), max(6, *(len(line) for lines in words for line in lines)) + 2
+    heading = [[""] * (deep - len(lines)) + lines for lines in words]
+    lines = [f"{corner if line == deep - 1 else '':26s}" + "".join(f"{head[line]:>{wide}s}" for head in heading)
+             for line in range(deep)]
     return "\n".join(lines + [f"{name:26s}" + "".join(f"{row[head]:{wide}.2f}" for head in heads) for name, row in named.items()])
 
 
@@ -119,10 +124,15 @@ def _drawn(scan: str, names: Sequence[str]) -> list[tuple[Volume, dict[str, np.n
 
 
 def ask_volume(model: nn.Module, volume: Volume) -> Callable[[Request], Answer]:
-    """``ask`` for a ``Canvas`` of scope "volume": all clicks so far to a mask in 3-D; nothing before the first positive one."""
+    """``ask`` for a ``Canvas`` of scope "volume": all clicks so far to a mask in 3-D; nothing before the first positive one.
+
+    It raises PromptError for a box, which this model never met: the canvas shows what it says.
+    """
     ask = AskVolume(nano.clickable(model, volume))
 
     def answer(request: Request) -> Answer:
+        if request.box is not None:
+            raise PromptError("This model takes clicks and no boxes; take the box back (u), and click.")
         if not (request.labels == 1).any():
             return Answer(np.zeros(request.image.shape, dtype=bool))
         return Answer(ask(Prompts(request.points, request.labels)))
@@ -131,7 +141,7 @@ def ask_volume(model: nn.Module, volume: Volume) -> Callable[[Request], Answer]:
 
 
 def through(volume: Volume, found: np.ndarray | None, truth: np.ndarray, prompts: Prompts, titles: tuple[str, ...] = (),
-            count: int = 5, window: Window = SOFT_TISSUE, inches: float = 2.4) -> Figure:
+            count: int = 6, window: Window = SOFT_TISSUE, inches: float = 2.6, columns: int = 3) -> Figure:
     """Axial slices through a structure, from its feet to its head, the mask solid and the truth dashed, and each slice's clicks.
 
     The first click's slice is among them: the nearest of the others makes place for it.
@@ -142,7 +152,7 @@ def through(volume: Volume, found: np.ndarray | None, truth: np.ndarray, prompts
     pictures = [grey(volume, "axial", int(k), window) for k in shown]
     flat = [_on_slice(prompts, int(k), pictures[0].shape[0]) for k in shown]
     masks = [None if mask is None else [upright(np.asarray(mask)[:, :, k]) for k in shown] for mask in (found, truth)]
-    return prompted(pictures, masks[0], flat, masks[1], titles, inches)
+    return prompted(pictures, masks[0], flat, masks[1], titles, inches, columns=columns)
 
 
 def _on_slice(prompts: Prompts, index: int, rows: int) -> Prompts:

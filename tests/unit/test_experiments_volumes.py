@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fmlab import hub
+from fmlab.errors import PromptError
 from fmlab.interactive import nano
 from fmlab.interactive.clicking import AskVolume
 from fmlab.interactive.predictor import Masks
@@ -144,6 +145,8 @@ def test_a_canvas_gets_a_mask_in_3d_and_nothing_before_the_first_positive_click(
     nothing = ask(Request("liver", "axial", 3, image, np.array([[3, 4, 5]]), np.array([0])))
     some = ask(Request("liver", "axial", 3, image, np.array([[3, 4, 5], [9, 9, 9]]), np.array([0, 1])))
     assert not np.asarray(nothing.mask).any() and np.asarray(some.mask).shape == image.shape
+    with pytest.raises(PromptError, match="clicks and no boxes"):
+        ask(Request("liver", "axial", 3, image, np.array([[9, 9, 9]]), np.array([1]), np.array([[1, 1, 1], [5, 5, 5]])))
 
 
 def test_through_shows_the_clicked_slice():
@@ -188,6 +191,9 @@ def test_tables_have_a_mean_where_rows_name_their_columns():
     text = judged.table({"liver": {"cut": 0.8, "whole": 0.6}, "spleen": {"cut": 0.4, "whole": 0.2}}).splitlines()
     assert text[0].split() == ["cut", "whole"] and text[-1].split() == ["mean", "0.60", "0.40"]
     assert judged.table({"3-D": [0.1, 0.25]}, (1, 10), "seed 0").splitlines()[1].split() == ["3-D", "0.10", "0.25"]
+    long = judged.table({"liver": {"one cube about the click": 0.8, "whole scan": 0.6}}, corner="Dice").splitlines()
+    assert max(map(len, long)) <= 26 + 2 * 16 and len({len(line) for line in long}) == 1
+    assert long[0].split() == ["one", "cube", "about"] and long[1].split() == ["Dice", "the", "click", "whole", "scan"]
 
 
 def test_after_clicks_asks_once_a_click():
