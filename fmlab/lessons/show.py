@@ -47,8 +47,11 @@ class Box:
 
 
 def inline(text: str) -> str:
-    """Plain text to HTML: everything escaped, and `backticks` to <code>."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+    """Plain text to HTML: everything escaped, `backticks` to <code>, and *stars* about words to <em>."""
+    parts = re.split(r"`([^`]+)`", html.escape(text))
+    parts[::2] = [re.sub(r"(?<![\w*])\*(\w[^*]*?)(?<=\w)\*(?![\w*])", r"<em>\1</em>", part) for part in parts[::2]]
+    parts[1::2] = [f"<code>{part}</code>" for part in parts[1::2]]
+    return "".join(parts)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from fmlab.errors import LessonError
 from fmlab.lessons import check, hint, progress
 from fmlab.lessons.check import is_stub, judge, same
 from fmlab.lessons.exercise import Case, Exercise, Invariant, Misconception, exercise
+from fmlab.lessons.show import inline
 
 SPEC = Exercise(
     id="90-double", task="Twice x.", reference=lambda x: 2 * x, meets="fmlab.metrics.dice",
@@ -211,3 +212,11 @@ def test_the_box_escapes_what_the_learner_wrote():
 
 def test_progress_can_be_shown_with_nothing_done():
     assert "Your progress" in repr(progress()) and "<strong>" in progress()._repr_html_()
+
+
+@pytest.mark.parametrize(("text", "shown"), [
+    ("the *logits*, as `a*b*c` *are*", "the <em>logits</em>, as <code>a*b*c</code> <em>are</em>"),
+    ("2 * p * r, a*b*c, *two words*.", "2 * p * r, a*b*c, <em>two words</em>."),
+    ("<b> **kwargs, *args", "&lt;b&gt; **kwargs, *args")])
+def test_words_in_backticks_and_stars_are_set_apart(text, shown):
+    assert inline(text) == shown
