@@ -6,7 +6,7 @@ test sees when it has grown old.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -110,7 +110,9 @@ def save(figure: Figure, words: str, path: Path) -> None:
     few.save(path, optimize=True, pnginfo=kept)
 
 
+PICTURES: dict[str, Callable[[], Drawn]] = {"map": the_map, "ledger": the_ledger}
+
 if __name__ == "__main__":
-    for name, draw in (("map", the_map), ("ledger", the_ledger)):
+    for name, draw in PICTURES.items():
         save(*draw(), FOLDER / f"{name}.png")
-    print(in_short())
+    print(f"The alt text of the ledger: {in_short()}")
