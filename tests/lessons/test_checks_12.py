@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from fmlab.lessons import claims, who_drew_it
 from fmlab.lessons.check import judge
 from fmlab.lessons.exercise import exercise
 from fmlab.lessons.quiz import questions
@@ -92,3 +93,29 @@ def test_the_quiz_tells_the_cost_of_a_perfect_prediction():
     organ = torch.zeros(1, 1, 48, 24, 24)
     organ[:, :, 10:20, 2:22, 2:22] = 1
     assert float(clip_driven_dice((2 * organ - 1) * 100, organ, torch.ones(1, 1))) == pytest.approx(38 / 48, abs=1e-3)
+
+
+def test_the_matrix_is_the_right_way_up_and_told_as_it_is():
+    w = np.array([[1, 1, 0], [0, 1, 0]])
+    fig, words = who_drew_it.matrix(w, ["one", "two"], ["a", "b", "c"], parted=1)
+    ax = fig.axes[0]
+    assert ax.yaxis_inverted() and [text.get_text() for text in ax.get_yticklabels()] == ["one", "two"]
+    np.testing.assert_array_equal(ax.collections[0].get_array().reshape(2, 3), w)
+    assert "The fullest row has 2 fields, the fullest column 2." in words and "1 real data sets and 1 hospitals" in words
+
+
+def test_bars_belong_to_the_loss_and_the_structure():
+    dice = {"before": {"liver": 0.9, "colon": 0.8}, "softmax": {"colon": 0.1, "liver": 0.7}}
+    fig, words = who_drew_it.after_steps(dice, {"liver": "ABD", "colon": "C"})
+    bars = {round(bar.get_x() + bar.get_width() / 2, 6): bar.get_height() for bar in fig.axes[0].patches}
+    assert [bars[x] for x in sorted(bars)] == [0.9, 0.7, 0.8, 0.1]
+    assert "colon, drawn by C: before 0.80, softmax 0.10" in words
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_curves_over_the_hospitals_are_means_over_seeds(seeds):
+    runs = [claims.Run.now("C05", seed=seed, values={"body": 0.1}, command="test", details={
+        "by_share": {"1": {"masked": 0.2 + 0.2 * seed}, "3": {"masked": 0.8}}}) for seed in range(seeds)]
+    fig, words = who_drew_it.by_share(runs, ["masked"])
+    assert f"masked: {0.2 if seeds == 1 else 0.3:.2f} at 1 of 4, 0.80 at 3 of 4" in words
+    assert bool(fig.axes[0].containers[0].has_yerr) == (seeds == 2)
