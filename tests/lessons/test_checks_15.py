@@ -131,3 +131,23 @@ def test_a_training_of_few_steps_has_a_line_too():
     for steps, points in ((4, 4), (12, 9)):
         fig, told = pretexts.first_steps({"scratch": [{"loss": 1 / (n + 1)} for n in range(steps)]}, {"scratch": 0.5})
         assert len(fig.axes[0].lines[0].get_xdata()) == points and "Dice 0.50" in told
+
+
+def test_an_arm_of_the_transfer_curves_looks_the_same_in_every_panel():
+    from fmlab.lessons import pretexts
+
+    fig, told = pretexts.transfer_curves(["C11", "C12"])
+    colours = [{text.get_text(): handle.lines[0].get_color() for text, handle in
+                zip(ax.get_legend().get_texts(), ax.containers)} for ax in fig.axes]
+    assert colours[0]["scratch"] == colours[1]["scratch"] and len(set(colours[0].values())) == len(colours[0])
+    assert [label.get_text() for label in fig.axes[1].get_xticklabels()] == ["1", "10", "50", "100"]
+    assert told.startswith("Transfer curves") and "C11, scratch" in told
+
+
+def test_collapses_are_drawn_over_steps():
+    from fmlab.lessons import pretexts
+    from fmlab.pretraining.distillation import Collapse
+
+    fig, told = pretexts.collapses({"no centre": [Collapse(0.3, 0.7, 0.4, 0.5), Collapse(0.0, 0.1, 0.1, 0.5)]}, every=5)
+    assert fig.axes[0].lines[0].get_xdata().tolist() == [0, 5]
+    assert "no centre: 0.70 at first, 0.10 at the end, information 0.00" in told
