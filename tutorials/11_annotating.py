@@ -74,6 +74,8 @@ from fmlab.viewer import Canvas
 # ## 1. Three mistakes
 #
 # Whoever draws boxes may draw them badly, leave slices out, or take another organ for the right one. A person is four numbers:
+# `noise`, how far off each side of a box is, as a share of the box; `missed`, the share of slices left out; `ends`, the share not
+# recognised at either end of the organ; `wrong`, how often another organ is boxed instead.
 
 # %%
 model = hub.load("sam", "nano")
@@ -157,7 +159,7 @@ for who in (replace(half, name="bad boxes only"), replace(crowd.HURRIED, name="g
     print(f"{who.name:15s} Dice of the volume {scored(given)[2] - best:+.2f} against the expert")
 
 # %% [markdown]
-# *What to see.* The middle column hardly tells these people apart; the last one does. A slice without an answer has Dice 0, and
+# *What to see.* The middle column tells these people apart far less than the last one does. A slice without an answer has Dice 0, and
 # a mean over the answered ones never hears of it. The study's tables have both numbers: 0.79 to 0.89 for the slices with a
 # prediction, 0.68 to 0.79 for the volumes. (Our crowd leaves out slices so that the two differ about as much; how the real crowd
 # erred we do not know.)
@@ -224,19 +226,18 @@ canvas = Canvas(body, ask, crowd.ORGANS, index=70, prepare=prepare, title="five 
 canvas
 
 # %% [markdown]
-# When time is up, run this one. (Where nobody has drawn anything, it takes a stored recording of a simulated person.)
+# When time is up, run this one. (Where nothing was drawn in time, it takes a stored recording of a simulated person.)
 
 # %%
-mine = canvas.recording if canvas.recording["events"] else five_minutes.stored()
-print("Done by", mine.get("by", "you"))
-played = five_minutes.within(mine, minutes=5)
+played = five_minutes.in_time(canvas.recording, minutes=5)
+print("Done by", played.get("by", "you"))
 replayed = Canvas(body, ask, crowd.ORGANS, prepare=prepare, autosave=False)
 replayed.replay(played)
 rows = five_minutes.report(played, replayed, body)
 print(*rows, sep="\n")
 
 # %% [markdown]
-# *What to see.* Who is careful in every slice has excellent slices, and few of them. Now the same five minutes, interpolated:
+# *What to see.* Who draws a box for every organ in turn has good slices, and few of them. Now the same five minutes, interpolated:
 
 # %%
 for row in rows:
@@ -250,14 +251,15 @@ for row in rows:
 # outline are measured on photographs (its docstring says by whom), a click and a turn are guesses. Put in your own seconds.
 
 # %%
-print(pace := effort.DEFAULT)
+pace = effort.DEFAULT
+print(f"Seconds: a box {pace.box:.0f}, a click {pace.click:.0f}, a turn {pace.turn:.0f}, an outline {pace.outline:.0f}")
 slices = sum(len(crowd.slices_of(body, name)) for name in crowd.ORGANS)
 ways = {"every slice outlined by hand": pace.seconds(outlines=slices, turns=slices),
         "a box in every slice": pace.seconds(boxes=slices, turns=slices),
         "a box in every third, interpolated": pace.seconds(boxes=slices // 3, turns=slices)}
 for what, seconds in ways.items():
     print(f"{what:36s} {seconds / 60:5.0f} minutes for {slices} outlines")
-each = sum(row.seconds for row in rows) / sum(row.boxes + row.clicks for row in rows)
+each = sum(row.seconds for row in rows) / max(1, sum(row.boxes + row.clicks for row in rows))
 print(f"the recording above: {each:.1f} seconds a prompt, all in all")
 
 # %% [markdown]
@@ -273,7 +275,7 @@ print(f"the recording above: {each:.1f} seconds a prompt, all in all")
 
 # %%
 def my_next(p, done):
-    """p (S, H, W), probabilities; done (S,) bool, annotated already. Returns the number of the slice that is to be next."""
+    """p (S, H, W), probabilities; done (S,) bool: annotated already. Returns the number of the next slice."""
     # solution
     q = np.clip(p, 1e-12, 1 - 1e-12)
     h = -(q * np.log(q) + (1 - q) * np.log(1 - q)).sum((1, 2))
@@ -287,7 +289,8 @@ check("11-next", my_next)
 
 # %%
 predict("11-p2", "Against entropy: the predicted IoU, a random slice, and the middle of the longest gap. After four further boxes, "
-        "which order do you expect?", ["entropy clearly first", "all but random about the same", "evenly spaced clearly first"])
+        "which order do you expect?",
+        ["entropy clearly first", "all about the same", "evenly spaced clearly first", "entropy clearly last"])
 
 # %%
 curves = {}
@@ -313,8 +316,8 @@ predict("11-p2")
 # truth, or what a hurried crowd and SAM made. A slice that was left out becomes a lesson: "nothing here".
 
 # %%
-predict("11-p3", "A third of the training slices wrongly say \"no liver here\". What will the net do?",
-        ["average it out: errors are random, and it has many slices", "find less liver than there is", "find more liver than there is"])
+predict("11-p3", "A third of the crowd's training slices wrongly say \"no liver here\". How good will its net be on new people?",
+        ["as good as the other one: errors average out", "worse, by some hundredths or a tenth", "useless"])
 
 # %%
 train_on, test_on = list(nano.bodies({"A": 2, "C": 2}, nano.FINE, 6000)), list(nano.bodies({"A": 1, "C": 1}, nano.FINE, 7100))
@@ -332,8 +335,8 @@ for what, labels in made.items():
 predict("11-p3")
 
 # %% [markdown]
-# *What to see.* One short training on four bodies decides nothing, and neither net is good; but the order is what the study found
-# with nnU-Net on whole data sets (table above). Labels that are wrong in one direction do not average out.
+# *What to see.* One short training on four bodies decides nothing, and neither net is good; but the order is that which the study
+# found with nnU-Net on whole data sets (table above). Labels that are wrong in one direction do not average out.
 
 # %% [markdown]
 # ## 8. The claim
@@ -372,6 +375,10 @@ for who in (crowd.EXPERT, crowd.HURRIED):
     for what, given in (("as they come", drawn), ("interpolated", crowd.interpolated(drawn))):
         row = slice_scores(looked.mask(given), truth)
         print(f"liver, {who.name:8s} {what:13s} coverage {row.coverage:.2f}, Dice of the volume {row.volume_dice:.2f}")
+
+# %% [markdown]
+# *What to see.* A patient's liver behaves as the computed ones did: the hurried person loses much, and interpolation gives back a
+# part of it, for nothing.
 
 # %% [markdown]
 # ## 10. Quiz

@@ -40,8 +40,11 @@ def within(volume: Volume, name: str, beyond: int) -> list[int]:
 
 
 def trained(volumes: Sequence[Volume], labels: Sequence[np.ndarray], name: str, seed: int = 0) -> nn.Module:
-    """A small U-Net trained on ``pairs`` for the profile's time: the same start and draws whatever the labels are."""
-    return task_net(pairs(volumes, labels, name), steps=4 * profile().steps, seed=seed)
+    """A small U-Net trained on ``pairs``: the same start and draws whatever the labels are.
+
+    For the profile's time, but so long at least that it has learned something: before that all nets are equally bad.
+    """
+    return task_net(pairs(volumes, labels, name), steps=max(80, 4 * profile().steps), seed=seed)
 
 
 @torch.no_grad()

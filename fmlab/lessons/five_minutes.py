@@ -1,7 +1,7 @@
 """Annotating against the clock: a recording that is cut when time is up, and what it says of each structure.
 
     canvas = Canvas(..., minutes=5)                         the learner annotates
-    played = within(canvas.recording, 5)                    what was done in time
+    played = in_time(canvas.recording, 5)                   what was done in time, or the stored recording
     rows = report(played, replayed_canvas, volume)
 
 The clock of a recording starts when its canvas is made, and goes on where an autosave ended. Where nobody clicks, the stored
@@ -46,13 +46,21 @@ class Row:
     dice: float
 
     def __str__(self) -> str:
-        return (f"{self.name:14s} {self.boxes:3d} boxes {self.clicks:3d} clicks {self.seconds:4.0f} s  coverage "
+        kinds = (f"{self.boxes:3d} {'box' if self.boxes == 1 else 'boxes':5s} "
+                 f"{self.clicks:3d} {'click' if self.clicks == 1 else 'clicks':6s}")
+        return (f"{self.name:14s} {kinds} {self.seconds:4.0f} s  coverage "
                 f"{self.coverage:.2f}  Dice of its slices {self.answered_dice:.2f}, of the volume {self.dice:.2f}")
 
 
 def within(recording: Mapping, minutes: float = 5) -> dict[str, object]:
     """The recording up to so many minutes."""
     return {**recording, "events": [event for event in recording["events"] if event["t"] <= 60 * minutes]}
+
+
+def in_time(recording: Mapping, minutes: float = 5) -> Mapping[str, object]:
+    """What was done in so many minutes; the stored recording where that is nothing."""
+    played = within(recording, minutes)
+    return played if played["events"] else stored()
 
 
 def report(recording: Mapping, canvas: Canvas, volume: Volume) -> list[Row]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterator
 
 import nbformat
@@ -402,6 +403,19 @@ def test_a_kernels_end_loses_nothing(page, root):
     assert kernel(page, "canvas.labels().nonzero()[0].tolist()") == labels
     again.get_by_role("button", name="Undo").click()
     painted(again, "15 113")
+
+
+def test_the_clock_runs_down_and_says_when_time_is_up(lab):
+    cells = (MODEL, "long = Canvas(scan, ask, minutes=5, autosave=False, height=160)\nlong",
+             "short = Canvas(scan, ask, minutes=0.1, autosave=False, height=160)\nshort")
+    page = lab.open(notebook(lab.folder / "clock.ipynb", cells))
+    clocks, live = page.get_by_role("timer"), page.locator(".fm-canvas [aria-live=polite]")
+    expect(clocks.nth(1)).to_have_text("Time is up; what you do now does not count", timeout=240_000)
+    expect(live.nth(1)).to_have_text("time is up")
+    expect(clocks.nth(0)).to_have_text(re.compile("^[1-4]:[0-5][0-9] left$"))
+    before = clocks.nth(0).text_content()
+    expect(clocks.nth(0)).not_to_have_text(before)
+    page.close()
 
 
 def test_reopened_without_its_kernel_it_shows_the_masks_with_alt_text(lab):

@@ -186,6 +186,8 @@ def test_what_comes_after_time_is_up_does_not_count():
     assert len(cut["events"]) == 2 and cut["version"] == 1
     seconds, counts = five_minutes.spent(cut)
     assert seconds == {"a": 12.0} and counts == {"a": [1, 0]}
+    assert five_minutes.in_time({"events": events, "version": 1}) == cut
+    assert five_minutes.in_time({"events": events[2:], "version": 1}) == five_minutes.stored()
 
 
 def test_the_stored_recording_fits_the_lessons_body():
