@@ -85,12 +85,14 @@ predict("05-p1", "A batch holds a scan of hospital A and one of hospital B. The 
          "the branches A and B only: the encoder is shared, so it is left alone"])
 
 # %% [markdown]
-# **Exercise 1.** Write this loss. Each branch is as small as can be here, a matrix from $C$ features to $K_d$ classes.
+# **Exercise 1.** Write this loss. In go the features `z` of a batch, its `labels` (numbers from 0 to $K_d - 1$, each scan's in the
+# numbering of its own data set), `datasets` (the number $d(n)$ of each scan), and `heads`. A branch is as small as can be here:
+# `heads[d]` is a matrix from $C$ features to $K_d$ classes. Out comes one number.
 
 
 # %%
 def my_branch_loss(z, labels, datasets, heads):
-    """z (B, C, X, Y, Z), labels (B, X, Y, Z) in each data set's own numbers, datasets (B,), heads: a matrix (K_d, C) each."""
+    """z (B, C, X, Y, Z), labels (B, X, Y, Z), datasets (B,), heads: for each data set a matrix (K_d, C)."""
     # solution
     costs = []
     for features, label, d in zip(z, labels, datasets):
@@ -114,19 +116,21 @@ show_source("fmlab.pretraining.med3d.branch_loss")
 net = hub.build("med3d", size="nano", classes={name: 1 + len(asked) for name, asked in hospitals.ASKED.items()})
 image, labels = torch.rand(2, 1, 32, 32, 32), torch.randint(0, 5, (2, 1, 32, 32, 32))
 med3d.branch_loss(net, image, labels, ["A", "B"]).backward()
-for part in ("layer", *(f"conv_seg.{name}." for name in hospitals.HOSPITALS)):
-    pushes = [0.0 if p.grad is None else float(p.grad.norm()) for name, p in net.named_parameters() if name.startswith(part)]
-    print(f"{part.replace('layer', 'encoder'):12s} gradient {np.linalg.norm(pushes):8.3f}")
-livers = [name for name, asked in hospitals.ASKED.items() if "liver" in asked]
-print(f"Livers in this model: {len(livers)}, of branch {', '.join(livers)}")
+parts = {"encoder": "layer"} | {f"branch {name}": f"conv_seg.{name}." for name in hospitals.HOSPITALS}
+for part, begins in parts.items():
+    pushes = [float(p.grad.norm()) for name, p in net.named_parameters()
+              if name.startswith(begins) and p.grad is not None]
+    print(f"{part:8s} gradient {np.linalg.norm(pushes):.3f}")
+print("branches with a liver:", ", ".join(name for name, asked in hospitals.ASKED.items() if "liver" in asked))
 
 # %%
 predict("05-p1")
 
 # %% [markdown]
-# *What to see.* Nothing contradicts itself, and nothing is shared but the features: there is one liver *for each data set* that draws
-# one, and each learned from that data set alone. Ask this model for "the liver" of a scan from a new hospital, and it asks back:
-# whose? So Med3D is made for transfer, not for zero-shot. (Lesson 12 merges the livers by masks, lessons 13 and 14 by prompts.)
+# *What to see.* The branches that nobody asked get no gradient. So nothing contradicts itself, and nothing is shared but the features:
+# there is one liver *for each data set* that draws one, and each learned from that data set alone. Ask this model for "the liver" of
+# a scan from a new hospital, and it asks back: whose? So Med3D is made for transfer, not for zero-shot. (Lesson 12 merges the livers
+# by masks, lesson 13 by texts, and lesson 14 asks each hospital for its own.)
 #
 # ## 2. SuPreM: draw everything
 #
@@ -141,7 +145,7 @@ with torch.device("meta"):  # shapes without numbers
 for system, (network, parts) in systems.items():
     kept = sum(network.state_dict()[name].numel() for name in intended_keys(network, parts))
     total = sum(value.numel() for value in network.state_dict().values())
-    print(f"{system:18s} {total / 1e6:6.2f} million numbers, {kept / total:7.2%} go to the next task ({' and '.join(parts)})")
+    print(f"{system:18s} {total / 1e6:6.2f} million numbers, {kept / total:7.2%} handed on ({' and '.join(parts)})")
 
 # %% [markdown]
 # "Everything is annotated" is a condition, not a wish. SuPreM's loss in the package therefore looks, and refuses other data:
@@ -152,14 +156,14 @@ partly = Patches(cohorts.phantoms(1, "B", universal.SPACING, 4000, 1, partial=Tr
 try:
     suprem.fully_annotated(model, torch.utils.data.default_collate([partly[0]]))
 except ScanError as refused:
-    print(refused)
+    print(str(refused).replace("; ", ";\n    "))
 
 # %% [markdown]
-# And ImageNet itself? Its kernels are flat and of three colours, so hardly one tensor fits a 3-D network of one channel. Where a
-# natural-image model can be used in medicine, in 2-D, the ledger has a claim about it:
+# And ImageNet itself? Its kernels are flat and of three colours, so hardly one tensor fits a 3-D network of one channel. In 2-D a model
+# of natural images can be used as it is. Whether it should be, the ledger of claims says (lessons 08 and 09 are about it):
 
 # %%
-print(claims.verdict("C02"))
+claims.verdict("C02")
 
 # %% [markdown]
 # ## 3. Zero-shot: of what, exactly?
@@ -170,8 +174,10 @@ print(claims.verdict("C02"))
 # | **2** a new structure, by its name | the class | only a model that takes names (lessons 13 and 04), as far as its training goes |
 # | **3** a new task, without training | the task | in-context models, given examples (lesson 06) |
 #
-# The same word for three feats, the first much the easiest. **Meaning 1.** Our universal model was trained at hospitals A to D. E and
-# F have other scanners, with more noise or thicker slices; F leaves vessels out of the liver.
+# The same word for three feats, the first much the easiest.
+#
+# **Meaning 1.** Our universal model was trained at hospitals A to D. E and F have other scanners, with more noise or thicker slices;
+# F leaves vessels out of the liver.
 
 # %%
 predict("05-p2", "The same kind of body, scanned at A (where the model trained; the person is new), and at E and F (where it never "
@@ -179,21 +185,22 @@ predict("05-p2", "The same kind of body, scanned at A (where the model trained; 
         ["already at E and F: another scanner is another world", "at the patient", "nowhere: it was trained on four hospitals"])
 
 # %%
-scans = {f"hospital {name}": phantom.sample(9100 + n, name, profile().spacing, field_of_view="torso") for n, name in enumerate("AEF")}
+scans = {f"hospital {name}": phantom.sample(9100 + n, name, profile().spacing, field_of_view="torso")
+         for n, name in enumerate("AEF")}
 try:
     scans["a patient"] = cohorts.load("totalsegmentator-ct")
 except DataError as missing:
     print(missing)
 found = {where: inference.segment(model, scan, overlap=0.25) for where, scan in scans.items()}
-scores = {where: {s.structure: s.dice for s in metrics.evaluate(found[where], scan, universal.UNIVERSAL) if s.volume_ml > 0}
-          for where, scan in scans.items()}
-shared = [name for name in universal.UNIVERSAL if all(name in found_there for found_there in scores.values())]
-means = {where: np.mean([there[name] for name in shared]) for where, there in scores.items()}
-print(f"mean Dice over the {len(shared)} structures that all of them show:", *(f"{w} {m:.2f}" for w, m in means.items()), sep="\n  ")
+every = {where: metrics.evaluate(found[where], scan, universal.UNIVERSAL) for where, scan in scans.items()}
+scores = {where: {s.structure: s.dice for s in there if s.volume_ml > 0} for where, there in every.items()}
+shared = [name for name in universal.UNIVERSAL if all(name in there for there in scores.values())]
+print(f"mean Dice over the {len(shared)} structures that all of them show:")
+for where, there in scores.items():
+    print(f"  {where:10s} {np.mean([there[name] for name in shared]):.2f}")
 
 # %%
-figure(ways.by_structure(scores, shared), alt="Dice of each structure, zero-shot in the first meaning. Means: " + "; ".join(
-    f"{where} {mean:.2f}" for where, mean in means.items()))
+figure(*ways.by_structure(scores, shared))
 
 # %%
 predict("05-p2")
@@ -204,9 +211,10 @@ where, scan = list(scans.items())[-1]
 fmlab.view(scan, compare=[("zero-shot", found[where])], index=int(scan.shape[2] * 0.7))
 
 # %% [markdown]
-# *What to see.* One body a hospital proves little; the card's line below the figure has many. Between hospitals of one world there is
-# little to lose, since the training randomised contrast, noise and size harder than hospitals differ. What was *not* randomised is
-# what a patient brings: other shapes, stool, tubes. "New hospital" is as far as the training's idea of a hospital.
+# *What to see.* One body a hospital proves little; the line of the model's card, below your prediction, rests on many. Between
+# hospitals of one world there is little to lose, since the training randomised contrast, noise and size harder than hospitals differ.
+# What was *not* randomised is what a patient brings: other shapes, stool, tubes. A "new hospital" is new only as far as the training
+# could imagine one. (Without a patient on this machine the last scan is hospital F's.)
 #
 # **Meaning 2.** We name a structure that the model does not know:
 
@@ -234,22 +242,28 @@ novice = hub.build("universal", structures=nano.NOVEL)
 answer = novice.load_state_dict(checkpoint, strict=False)
 
 # %% [markdown]
-# All went well? `answer`, which nobody prints, knows:
+# No error. Did all go well? `answer`, which nobody prints, knows:
 
 # %%
-print(f"{len(answer.missing_keys)} of {len(novice.state_dict())} tensors are missing; {len(answer.unexpected_keys)} were not expected")
+print(f"{len(answer.missing_keys)} of {len(novice.state_dict())} tensors missing, {len(answer.unexpected_keys)} not expected")
 
 # %% [markdown]
 # *Nothing* was loaded. From here on "pre-trained against scratch" is scratch against scratch, and whole comparisons were run so: the
 # official Swin UNETR file, for one, lacks a prefix that the network has.
 #
-# **Exercise 2.** Write a transfer that says what it did, and refuses to do next to nothing. Which tensors go over? Those of the
-# backbone, by name and shape. The head never does, even where its shape happens to fit.
+# **Exercise 2.** Write a transfer that says what it did, and refuses to do next to nothing. In go two dictionaries, name to tensor:
+# `state` of the model and `weights` of the checkpoint. Out come two lists with an entry for each name of `state`, in its order:
+#
+# - `tensors`: the checkpoint's tensor, or the model's own where none fits;
+# - `fresh`: True where it is the model's own.
+#
+# Which tensors go over? Those of the backbone, by name (whatever prefix it has) and shape. The head never does, even where its shape
+# happens to fit. Where less than 95 % of the backbone would arrive, raise a `ModelError`.
 
 
 # %%
 def my_transfer(state, weights):
-    """state, weights: {name: tensor} of model and checkpoint. Returns (tensors, fresh), an entry for each name of state."""
+    """state, weights: {name: tensor}, of model and checkpoint. Returns (tensors, fresh), each as long as state."""
     # solution
     def plain(name):
         return name.removeprefix("module.").removeprefix("backbone.")
@@ -261,7 +275,7 @@ def my_transfer(state, weights):
         fresh.append(not fits)
     intended = [new for name, new in zip(state, fresh) if name.startswith("backbone.")]
     if intended.count(False) < 0.95 * len(intended):
-        raise ModelError(f"Only {intended.count(False)} of {len(intended)} tensors of the backbone are in the checkpoint.")
+        raise ModelError(f"Only {intended.count(False)} of {len(intended)} tensors of the backbone are there.")
     return tensors, fresh
 
 
@@ -272,17 +286,19 @@ check("05-transfer", my_transfer)
 
 # %%
 answer = my_transfer(novice.state_dict(), checkpoint)
-if answer is not None:
+if answer is None:
+    print("my_transfer gives nothing yet: write it above, then run this cell again.")
+else:
     tensors, fresh = answer
-    print("begin anew:", [name for name, new in zip(novice.state_dict(), fresh) if new])
-    print("taken over:", list(fresh).count(False), "tensors")
+    print(list(fresh).count(False), "taken over; begin anew:", *(n for n, new in zip(novice.state_dict(), fresh) if new))
 
 # %%
 show_source("fmlab.pretraining.transfer.transfer")
 
 # %% [markdown]
-# The package's version goes through a checklist of six points; the tensors are only the first. The second is the input: our model
-# was trained on voxels of one size, the course's other small models (`COURSE`) on larger ones. What if we fed it those?
+# The package's version goes through a checklist of six points; the tensors are only the first. (Lesson 15 reads all six.) The second
+# is the input: our model was trained on voxels of one size, the course's other small models (`COURSE`) on larger ones. What if we fed
+# it those?
 
 # %%
 of = Transfers(("encoder", "decoder"), replace(COURSE, spacing=universal.SPACING), inside="backbone.")
@@ -295,8 +311,8 @@ report = transfer(novice, checkpoint, of, arm="encoder+decoder", fed=of.fed)
 # %% [markdown]
 # ## 5. Five new structures from a few people
 #
-# Few people of hospital F, labelled with the new structures; another one to be examined on. Four ways to begin, and the same budget,
-# head, people and order for each (points 3 and 4):
+# We have a few people of hospital F, labelled with the new structures, and another one to be examined on. There are four ways to
+# begin, the arms. All of them get the same budget, head, people and order (points 3 and 4 of the checklist):
 #
 # | arm | encoder | decoder | head |
 # |---|---|---|---|
@@ -306,15 +322,14 @@ report = transfer(novice, checkpoint, of, arm="encoder+decoder", fed=of.fed)
 # | head alone | taken, **kept** | taken, **kept** | random |
 
 # %%
-predict("05-p3", "A few labelled people, a short training, structures that are new. Which way comes out first?",
+predict("05-p3", f"A few labelled people, {profile().steps} steps, structures that are new. Which arm comes out first?",
         ["scratch: nothing old is in the way", "encoder+decoder, all of it trained on",
          "frozen: with so few labels a frozen encoder is safer", "the head alone: it has the fewest parameters to overfit"])
 
 # %%
 labelled, unseen = (cohorts.phantoms(count, "F", universal.SPACING, seed, 1, partial=True)
                     for count, seed in ((profile().cases // 2 + 1, 50_000), (1, 58_000)))
-steps = profile().steps
-data, exam = Patches(labelled, nano.NOVEL, nano.SIDE), ways.cubes(unseen)
+steps, data, exam = profile().steps, Patches(labelled, nano.NOVEL, nano.SIDE), ways.cubes(unseen)
 
 
 def begun(arm):
@@ -337,22 +352,22 @@ figure(ways.drawn(curves), alt=ways.told(curves))
 predict("05-p3")
 
 # %% [markdown]
-# *What to see.* Compare the curves at the same *step*, and then ask how many steps later another curve gets there. That lead is what
-# pre-training bought. It may shrink with more steps and more labels. Then look at "head alone": it trains the fewest numbers and cannot
-# overfit, and it can only mix features in which these structures were never told apart.
+# *What to see.* Compare the curves at the same *step*, and then ask how many steps later another curve gets there. Such a lead, where
+# there is one, is what pre-training bought. It may shrink with more steps and more labels. Then look at "head alone": it trains the
+# fewest numbers and hardly overfits, but it can only mix features in which these structures were never told apart.
 #
-# One seed, few people, one short budget: an example, no evidence. On *known* organs the order is another one. Published, in numbers:
+# One seed, few people, one short budget: an example, no evidence. On *known* organs the order is another one. Published numbers, first
+# for known organs (C13), then for new ones (C15):
 
 # %%
-for name in ("C13", "C15"):
-    print(f"{name} {claims.find(name).title}", *(f"  {quote}" for quote in claims.find(name).quoted), sep="\n")
+print(ways.quoted("C13", "C15"))
 
 # %%
-best = max(curves, key=lambda arm: curves[arm].dice[-1])
-body = next(iter(unseen))
+best, body = max(curves, key=lambda arm: curves[arm].dice[-1]), next(iter(unseen))
 cut = inference.segment(networks[best], body, side=nano.SIDE, overlap=0.25)
-print(best, *(f"{s.structure} {s.dice:.2f}" for s in metrics.evaluate(cut, body, nano.NOVEL) if s.volume_ml > 0), sep="\n  ")
-fmlab.view(body, compare=[(f"{best}, {steps} steps", cut)], index=int(body.shape[2] * 0.2))
+print(f"{best}, the best at the end, on the whole new person:")
+print(*(f"  {s.structure} {s.dice:.2f}" for s in metrics.evaluate(cut, body, nano.NOVEL) if s.volume_ml > 0), sep="\n")
+fmlab.view(body, compare=[(f"{best}, {steps} steps", cut)], index=int(body.shape[2] * 0.2), show=list(nano.NOVEL))
 
 # %% [markdown]
 # ## 6. Outlook: what the ledger says
@@ -361,8 +376,7 @@ fmlab.view(body, compare=[(f"{best}, {steps} steps", cut)], index=int(body.shape
 # on just this transfer, with more steps, people and seeds. The verdicts are computed from the stored runs:
 
 # %%
-for name in ("C11", "C12"):
-    print(claims.verdict(name))
+display(*map(claims.verdict, ("C11", "C12")))
 ran = [name for name in ("C11", "C12") if claims.runs(name)]
 figure(claims.forest(ran), alt=claims.forest_alt(ran)) if ran else print("Nothing to draw yet.")
 

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import tempfile
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from torch.utils.data import Dataset, default_collate
 
 from fmlab import randomise
 from fmlab.cohorts import Cohort
+from fmlab.lessons import claims
 from fmlab.pretraining import nano, universal
 from fmlab.pretraining.patches import Patches
 from fmlab.training import train
@@ -69,15 +71,20 @@ def fine_tuned(network: nn.Module, data: Dataset, exam: Mapping[str, Tensor], st
 
 
 def drawn(curves: Mapping[str, Curve], smooth: int = 8) -> Figure:
-    """Loss and Dice over the steps, side by side; at most four curves."""
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    """Loss and Dice over the steps, side by side; at most four curves. smooth: steps of which the loss is a mean; fewer where the
+    training is short."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
+    smooth = max(1, min(smooth, *(len(curve.losses) // 4 for curve in curves.values())))
     for (name, curve), (style, colour) in zip(curves.items(), STYLES):
-        means = [np.mean(curve.losses[max(0, i + 1 - smooth):i + 1]) for i in range(len(curve.losses))]
-        left.plot(range(1, len(means) + 1), means, style, color=colour, label=name)
+        means = np.convolve(curve.losses, np.ones(smooth) / smooth, mode="valid")
+        left.plot(np.arange(len(means)) + smooth, means, style, color=colour, label=name)
         right.plot(*zip(*curve.dice), style, color=colour, marker="o", markersize=4, label=name)
-    left.set(xlabel="step", ylabel=f"loss, mean of {smooth} steps")
-    right.set(xlabel="step", ylabel="Dice on a new person", ylim=(-0.02, 1))
+    top = max(0.2, 1.15 * max(dice for curve in curves.values() for _, dice in curve.dice))
+    left.set(xlabel="step", ylabel=f"loss, mean of {smooth} steps" if smooth > 1 else "loss")
+    right.set(xlabel="step", ylabel="Dice on a new person", ylim=(-0.03 * top, top))
+    for ax in (left, right):
+        ax.xaxis.get_major_locator().set_params(integer=True)
     right.legend(frameon=False, fontsize=8)
     return figure
 
@@ -88,13 +95,25 @@ def told(curves: Mapping[str, Curve]) -> str:
         f"{name} {curve.dice[0][1]:.2f}, {curve.dice[-1][1]:.2f}" for name, curve in curves.items()) + "."
 
 
-def by_structure(scores: Mapping[str, Mapping[str, float]], shared: Sequence[str]) -> Figure:
-    """Dice of each of the shared structures wherever it was scored: scan -> structure -> Dice; at most four scans."""
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
+def by_structure(scores: Mapping[str, Mapping[str, float]], shared: Sequence[str]) -> tuple[Figure, str]:
+    """Dice of each of the shared structures wherever it was scored: scan -> structure -> Dice; at most four scans. And the same
+    in words."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
     ax = figure.subplots()
     for (where, there), marker, (_, colour) in zip(scores.items(), "os^D", STYLES):
         ax.plot(range(len(shared)), [there[name] for name in shared], marker, color=colour, label=where, alpha=0.8)
     ax.set_xticks(range(len(shared)), shared, rotation=90, fontsize=8)
     ax.set(ylabel="Dice", ylim=(-0.03, 1.03))
-    figure.legend(frameon=False, fontsize=8, ncol=4, loc="outside upper center")
-    return figure
+    ax.grid(axis="x", alpha=0.3)
+    figure.legend(frameon=False, fontsize=9, ncol=4, loc="outside upper center")
+    return figure, f"Dice of each of {len(shared)} structures, zero-shot in the first meaning. Means: " + "; ".join(
+        f"{where} {np.mean([there[name] for name in shared]):.2f}" for where, there in scores.items()) + "."
+
+
+def quoted(*ids: str, width: int = 110) -> str:
+    """The published numbers that claims quote, a paragraph each, as text of ``width`` columns."""
+    lines = []
+    for claim in map(claims.find, ids):
+        lines.append(f"{claim.id} {claim.title}")
+        lines += [textwrap.fill(str(quote), width, initial_indent="  ", subsequent_indent="    ") for quote in claim.quoted]
+    return "\n".join(lines)

@@ -16,7 +16,7 @@ from fmlab.lessons.check import judge
 from fmlab.lessons.checks_05 import _misfit, _more, _pair, _parallel, _same_head, _unequal_branches
 from fmlab.lessons.exercise import exercise
 from fmlab.lessons.quiz import questions
-from fmlab.lessons.ways_to_begin import drawn, exam_dice, fine_tuned, told
+from fmlab.lessons.ways_to_begin import Curve, by_structure, drawn, exam_dice, fine_tuned, quoted, told
 from fmlab.pretraining import nano
 from fmlab.pretraining.med3d import Med3D, branch_loss
 from fmlab.pretraining.transfer import Input, Transfers, transfer
@@ -206,4 +206,28 @@ def test_a_fine_tuning_is_looked_at_on_the_way_and_at_its_end():
     assert [step for step, _ in curve.dice] == [0, 3, 6, 9, 12]
     words = told({"one": curve})
     assert f"one {curve.dice[0][1]:.2f}, {curve.dice[-1][1]:.2f}" in words
-    assert [len(line.get_xdata()) for axis in drawn({"one": curve}).axes for line in axis.lines] == [12, 5]
+    assert [len(line.get_xdata()) for axis in drawn({"one": curve}).axes for line in axis.lines] == [10, 5]
+
+
+@pytest.mark.parametrize(("steps", "label", "points"), [(4, "loss", 4), (40, "loss, mean of 8 steps", 33)])
+def test_the_losses_axis_says_of_how_many_steps_it_is_the_mean(steps, label, points):
+    losses = [float(n) for n in range(steps)]
+    left, right = drawn({"one": Curve(losses, [(0, 0.0), (steps, 0.9)])}).axes
+    assert left.get_ylabel() == label
+    x, y = left.lines[0].get_data()
+    width = steps - points + 1
+    assert len(x) == points and x[-1] == steps and y[-1] == pytest.approx(sum(losses[-width:]) / width)
+    assert right.get_ylim()[1] > 0.9  # the best Dice is within the picture
+
+
+def test_the_means_in_words_are_those_of_the_shared_structures():
+    scores = {"here": {"liver": 0.5, "spleen": 1.0, "aorta": 0.0}, "there": {"liver": 0.25, "spleen": 0.25}}
+    fig, words = by_structure(scores, ["liver", "spleen"])
+    assert "here 0.75" in words and "there 0.25" in words
+    assert [len(line.get_xdata()) for line in fig.axes[0].lines] == [2, 2]
+
+
+def test_quotes_fit_a_notebook_and_keep_their_sources():
+    text = quoted("C13", "C15")
+    assert max(map(len, text.splitlines())) <= 110 and text.count("https://doi.org/") >= 3
+    assert text.startswith("C13 ") and "\nC15 " in text
