@@ -143,15 +143,24 @@ def in_words(rows: Mapping[str, Sequence[float]]) -> str:
 
 
 def tables(found: Mapping[str, np.ndarray], scans: Sequence[str], prompts: Sequence[str]) -> Figure:
-    """Dice (scans, prompts) of several networks, side by side; each number stands in its field."""
+    """Dice (scans, prompts) of several networks, side by side; each number stands in its field, a row's best in bold."""
     from matplotlib.figure import Figure
 
     fig = Figure(figsize=(2.7 * len(found), 2.9), layout="constrained")
     for ax, (name, dice) in zip(fig.subplots(1, len(found), squeeze=False)[0], found.items()):
         ax.imshow(dice, cmap="Blues", vmin=0, vmax=1.2)
         for (i, j), value in np.ndenumerate(dice):
-            ax.text(j, i, f"{value:.2f}", ha="center", va="center", color="white" if value > 0.7 else "black", fontsize=10)
+            ax.text(j, i, f"{value:.2f}", ha="center", va="center", color="white" if value > 0.7 else "black", fontsize=10,
+                    weight="bold" if value.round(2) == dice[i].round(2).max() else "normal")
         ax.set_xticks(range(len(prompts)), prompts)
         ax.set_yticks(range(len(scans)), scans)
         ax.set(title=name, xlabel="prompt of", ylabel="scan and labels of")
     return fig
+
+
+def best_prompts(found: Mapping[str, np.ndarray], scans: Sequence[str], prompts: Sequence[str]) -> str:
+    """Whose prompt is best for which scan, in words, of Dice (scans, prompts) by network; all of those that share the best
+    value to two digits."""
+    return "; ".join(f"{name}, " + ", ".join(
+        f"{scan}'s scan: " + " and ".join(prompt for prompt, value in zip(prompts, row.round(2)) if value == row.round(2).max())
+        for scan, row in zip(scans, dice)) for name, dice in found.items())

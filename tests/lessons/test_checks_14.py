@@ -192,3 +192,10 @@ def test_agreement_is_the_mean_dice_and_figures_say_what_they_show():
 
 def test_quiz_has_five_questions():
     assert len(questions("14")) == 5
+
+
+def test_the_best_prompts_are_told_row_by_row_and_drawn_in_bold():
+    dice = {"DoDNet": np.array([[0.61, 0.39, 0.25], [0.604, 0.601, 0.2]])}
+    assert asked_by.best_prompts(dice, "AD", "ABD") == "DoDNet, A's scan: A, D's scan: A and B"
+    texts = asked_by.tables(dice, "AD", "ABD").axes[0].texts
+    assert [text.get_weight() for text in texts] == ["bold", "normal", "normal", "bold", "bold", "normal"]
