@@ -1,9 +1,9 @@
-"""For lesson 13: a trained CLIP-driven model with other texts, a dictionary for them, and what is near to what in a table."""
+"""For lesson 13: a trained CLIP-driven model with other texts, a dictionary for them, and pictures of heads and of tables."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -51,19 +51,42 @@ def mean_cosine(table: Tensor) -> float:
     return float(values[~torch.eye(len(values), dtype=torch.bool)].mean())
 
 
+def head_picture(theta: Tensor, names: Sequence[str], channels: int) -> Figure:
+    """Rows of a dynamic head's numbers theta (K, P), cut into its weights and biases; blue is above 0, red below."""
+    from matplotlib.figure import Figure
+
+    sizes = [channels * channels, channels * channels, channels, channels, channels, 1]
+    fig = Figure(figsize=(9, 2.6), layout="constrained")
+    ax, limit = fig.subplots(), float(theta.abs().quantile(0.95))
+    picture = ax.imshow(theta.numpy(), aspect="auto", cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest")
+    ends = [sum(sizes[:n + 1]) - 0.5 for n in range(len(sizes))]
+    ax.vlines(ends[:-1], -0.5, len(names) - 0.5, color="black", linewidth=1.5)
+    ax.set_yticks(range(len(names)), names, fontsize=9)
+    ax.set_xticks([end - size / 2 for end, size in zip(ends, sizes)], ["w1", "w2", "w3", "b1", "b2", "b3"], fontsize=9)
+    fig.colorbar(picture, ax=ax, extend="both", pad=0.01)
+    return fig
+
+
 def cosine_pictures(tables: Mapping[str, Tensor], names: Sequence[str]) -> Figure:
     """The cosines of each table as a picture, side by side. The figure belongs to the caller, who shows it with its alt text."""
     from matplotlib.figure import Figure
 
-    fig = Figure(figsize=(3 * len(tables), 3.9), layout="constrained")
+    fig = Figure(figsize=(3.6 * len(tables) + 0.8, 4.6), layout="constrained")
     axes = fig.subplots(1, len(tables), squeeze=False)[0]
     for ax, (kind, table) in zip(axes, tables.items()):
         picture = ax.imshow(cosines(table), cmap="viridis", vmin=0, vmax=1)
-        ax.set_title(f"{kind}: mean cosine {round(mean_cosine(table), 2) + 0.0:.2f}", fontsize=9)
-        ax.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
-        ax.set_yticks(range(len(names)), names if ax is axes[0] else [""] * len(names), fontsize=6)
+        ax.set_title(f"{kind}: mean cosine {round(mean_cosine(table), 2) + 0.0:.2f}", fontsize=11)
+        ax.set_xticks(range(len(names)), names, rotation=90, fontsize=9)
+        ax.set_yticks(range(len(names)), names if ax is axes[0] else [""] * len(names), fontsize=9)
     fig.colorbar(picture, ax=axes, shrink=0.6, label="cosine")
     return fig
+
+
+def several_a_line(items: Iterable[str], most: int = 4, width: int = 26) -> str:
+    """Short texts in columns, so that no line is longer than a notebook is wide."""
+    items = list(items)
+    rows = [items[n:n + most] for n in range(0, len(items), most)]
+    return "\n".join("".join(f"{item:{width}s}" for item in row).rstrip() for row in rows)
 
 
 def drawn_in(mask: Tensor, volume: Volume, names: Sequence[str]) -> str:

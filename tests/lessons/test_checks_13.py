@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from fmlab import hub
+from fmlab.lessons import other_texts
 from fmlab.lessons.check import judge
 from fmlab.lessons.exercise import exercise
 from fmlab.lessons.other_texts import cosines, drawn_in, mean_cosine, translated, with_texts
@@ -162,3 +163,16 @@ def test_quiz_has_five_questions():
 
 def test_the_quiz_counts_the_head_right():
     assert parameter_count(8) == 153 and 32 * parameter_count(8) == 4896
+
+
+def test_a_picture_of_heads_is_cut_where_weights_and_biases_meet():
+    fig = other_texts.head_picture(torch.randn(3, 4 + 4 + 2 + 2 + 2 + 1), ["a", "b", "c"], channels=2)
+    ax = fig.axes[0]
+    assert ax.get_xticks().tolist() == [1.5, 5.5, 8.5, 10.5, 12.5, 14.0]
+    assert [line[0][0] for line in ax.collections[0].get_segments()] == [3.5, 7.5, 9.5, 11.5, 13.5]
+
+
+def test_several_a_line_leaves_nothing_out():
+    text = other_texts.several_a_line((f"item {n}" for n in range(7)), most=3, width=10)
+    assert text.split() == " ".join(f"item {n}" for n in range(7)).split()
+    assert len(text.splitlines()) == 3 and max(map(len, text.splitlines())) <= 30
