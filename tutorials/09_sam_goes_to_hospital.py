@@ -340,7 +340,7 @@ with tempfile.TemporaryDirectory() as folder:
 # %%
 predict("09-p4", "On new people, the structure's one box for all slices: what does the adaptation bring? And what if each slice is "
         "given three times, as its own neighbours?",
-        ["much; without neighbours it is as good", "much; without neighbours it is worse", "nothing: too few steps"])
+        ["a gain; without neighbours it is as good", "a gain; without neighbours it is worse", "nothing: too few steps"])
 
 # %%
 untouched, rows = VolumeSam(sam).eval(), []  # SAM itself, as section 5 showed
