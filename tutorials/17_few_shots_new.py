@@ -278,10 +278,11 @@ figure(*both.trade_off(both.recorded()))
 show_source("fmlab.lessons.both.objective")
 
 # %% [markdown]
-# *What to see.* The weight decides who pays. At 0 the old ones are lost, and the new ones suffer too: 16 rows that mean nothing any
-# more still answer, and take voxels from them. With a larger weight the old ones come back nearly whole, and the new ones give up
-# a part: all 21 share twelve channels. (One draw of five people, and twice the steps of section 4: asked for both, the network
-# begins late with the new ones. Your own run is `both.one(weight=2)`, about a minute.)
+# *What to see.* At 0 the old ones are lost, and the new ones suffer too: 16 rows that mean nothing any more still answer, and take
+# voxels from them. With a larger weight the old ones come back nearly whole, and until the largest the new ones hardly pay: twelve
+# channels have room for all 21. (A lobe is lung as well, and a voxel has one label: where whole and part are both found, it is the
+# part's. When the larger logit decided, ventricle and lobe lost to heart and lung, and the same networks looked as if they had to
+# choose between old and new.) One draw of five people; your own run is `both.one(weight=2)`, about a minute.
 #
 # Where memory is not scarce, keep **both decoders**: their encoder is the same, it runs once a scan, each decoder once, and nothing
 # is forgotten, to the last digit.
