@@ -204,6 +204,8 @@ figure(*ways.by_structure(scores, shared))
 
 # %%
 predict("05-p2")
+
+# %%
 print(next(line for line in (hub.models.WEIGHTS / "universal-nano.md").read_text().splitlines() if "mean Dice" in line))
 
 # %%
