@@ -272,6 +272,8 @@ print(f"UniverSeg:   0 s of training, {1e3 * asking:4.0f} ms a slice with {len(c
 
 # %%
 predict("06-p2")
+
+# %%
 claims.verdict("C06")
 
 # %%

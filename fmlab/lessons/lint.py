@@ -13,7 +13,7 @@ from fmlab.lessons.source import Lesson
 
 LINES_A_LESSON = 150
 LINES_A_CELL = 15
-SHOWN_LAST = ("figure", "quiz", "show_source", "view")  # what these give back is shown by a cell's last line, and only by that
+SHOWN_LAST = ("figure", "hint", "predict", "quiz", "show_source", "verdict", "view")  # seen as a last line, or by display()
 
 
 def lint(lesson: Lesson) -> tuple[str, ...]:

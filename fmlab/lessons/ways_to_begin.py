@@ -66,7 +66,7 @@ def fine_tuned(network: nn.Module, data: Dataset, exam: Mapping[str, Tensor], st
         return universal.masked(net, batch)
 
     with tempfile.TemporaryDirectory() as folder:
-        log = train(network, watched, data, nano.budget(steps, seed, "bf16"), folder, progress=False).log
+        log = train(network, watched, data, nano.budget(steps, seed, "float32"), folder, progress=False).log
     return Curve([line["loss"] for line in log], [*dice, (steps, exam_dice(network, exam))])
 
 

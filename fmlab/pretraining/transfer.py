@@ -86,8 +86,9 @@ class TransferReport:
 def transfer(
     model: nn.Module, weights: nn.Module | Mapping[str, Any], of: Transfers, arm: str = "encoder", fed: Input | None = None,
     pool: Iterable[str] = (), tested: Iterable[str] = (), fresh_norms: bool = False, least: float = LEAST,
+    quiet: bool = False,
 ) -> TransferReport:
-    """Put the pre-trained part of a backbone into the model, in place; prints and returns the checklist.
+    """Put the pre-trained part of a backbone into the model, in place; prints (unless ``quiet``) and returns the checklist.
 
     model: a backbone or a ``Segmenter``. weights: the pre-trained model, or a state_dict as ``torch.load`` gives it. of: what the
     method hands on (``mae.TRANSFERS``, ...). arm: one of ARMS. fed: what the model will be fed. pool, tested: patients of the
@@ -124,7 +125,8 @@ def transfer(
                   if name not in report.matched or model.get_submodule(name.rpartition(".")[0]) in norms)
     made = TransferReport(arm, report, len(intended), frozen, fresh, tuple(_lines(
         model, of, arm, report, len(intended), frozen, fresh, fed, pool, tested)))
-    print(made)
+    if not quiet:
+        print(made)
     return made
 
 

@@ -54,6 +54,26 @@ def test_sam_med3d():
         near(a, b)
 
 
+VARIANTS = {  # what each is asked
+    "sam_med2d": lambda: ((torch.randn(1, 3, 128, 128), torch.rand(2, 3, 2) * 128, torch.tensor([[1, 0, 1]] * 2)), {}),
+    "ma_sam": lambda: ((torch.rand(1, 5, 128, 128),), {}),
+    "sam3d_adapter": lambda: ((torch.randn(1, 1, 32, 32, 32), torch.rand(1, 4, 3) * 31), {}),
+    "segvol": lambda: ((torch.rand(1, 1, 16, 64, 64),),
+                       {"boxes": torch.tensor([[1.0, 5, 5, 9, 30, 40]]), "text": torch.randn(1, 96)}),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants(name):
+    cpu, cuda = twins(name, size="nano")
+    given, named = VARIANTS[name]()
+    here = cpu(*given, **named)
+    there = cuda(*(x.cuda() for x in given), **{key: x.cuda() for key, x in named.items()})
+    for a, b in zip(*((found,) if isinstance(found, torch.Tensor) else found for found in (here, there))):
+        near(a, b)
+
+
 @torch.no_grad()
 def test_attention_by_rows_and_literal():
     torch.manual_seed(0)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from data_scripts import compare_pretrainings
+from data_scripts import compare_pretrainings, pretraining_cards
 from fmlab import hub
 from fmlab.errors import LessonError, ModelError
 from fmlab.lessons.experiments import pretrainings
@@ -48,6 +50,22 @@ def test_the_record_is_read_as_it_was_kept(tmp_path):
     path.write_text('{"method": "mae"}\n')
     with pytest.raises(LessonError, match="cannot be read"):
         pretrainings.recorded(path)
+
+
+def test_what_ships_has_three_seeds_of_each():
+    found = pretrainings.recorded()
+    assert [(each.method, each.seed) for each in found] == [(name, seed) for name in NAMES for seed in range(3)]
+    for each in found:
+        assert set(each.zero_shot) == (set(PLACES) if each.method in (*nano.SUPERVISED, SHORT) else set())
+        assert each.steps == {"scratch": 0, "uniseg": 2000}.get(each.method, nano.STEPS)
+        values = [*each.zero_shot.values(), *each.novel.values()]
+        assert all(0 <= dice <= 1 for dice in values) and set(each.novel) == set(found[0].novel) and len(each.novel) == 6
+
+
+@pytest.mark.parametrize("method", [name for name in NAMES if name not in (SHORT, "scratch")])
+def test_the_card_has_what_ships(method):
+    card = (Path(hub.__file__).parent / "weights" / f"{method}-nano.md").read_text()
+    assert "\n".join(pretraining_cards.seeds_section(method)) in card
 
 
 def test_table_and_figure_say_mean_and_range_over_seeds():
