@@ -338,7 +338,7 @@ for arm, handed in beginnings.items():
     if handed:
         transfer(network, *handed, arm="encoder+decoder", fed=COURSE, tested=unseen.patients, quiet=True)
     with tempfile.TemporaryDirectory() as folder:
-        went[arm] = train(network, universal.masked, data, nano.budget(profile().steps, 1, "float32"), folder).log
+        went[arm] = train(network, universal.masked, data, nano.budget(profile().steps, 1, "float32"), folder, progress=False).log
     dice[arm] = sum(scored(network.eval(), unseen).values())
 figure(*pretexts.first_steps(went, dice))
 

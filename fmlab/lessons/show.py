@@ -104,8 +104,9 @@ class Source:
         from pygments.formatters import HtmlFormatter
         from pygments.lexers import PythonLexer
 
-        # inline styles: a <style> element would be stripped on reopening
-        body = highlight(self.code, PythonLexer(), HtmlFormatter(noclasses=True, nobackground=True, style="friendly"))
+        # inline styles: a <style> element would be stripped on reopening; JupyterLab would break long lines within words
+        body = highlight(self.code, PythonLexer(), HtmlFormatter(
+            noclasses=True, nobackground=True, style="friendly", prestyles="white-space:pre;overflow-x:auto"))
         return f"<p><strong>{html.escape(self.name)}</strong> in <code>{html.escape(self.file)}</code></p>{body}"
 
 

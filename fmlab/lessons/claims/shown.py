@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Okabe-Ito, and a shape of its own for who does not see colours.
 _MARKS = {"holds": ("o", "#0072B2"), "does not hold": ("s", "#D55E00"), "undecided": ("D", "#595959")}
-_WIDTH = 130
+_WIDTH = 110
 OVERVIEW = 100  # columns of the table of all claims
 
 

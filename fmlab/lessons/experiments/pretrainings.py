@@ -142,10 +142,10 @@ def rows(found: Sequence[Compared]) -> dict[str, dict[str, list[float]]]:
 
 def table(found: Sequence[Compared]) -> str:
     """Mean Dice over seeds and, in brackets, the lowest and the highest, a line a method."""
-    lines = [f"{'':18s}" + "".join(f"{column:>20s}" for column in (*PLACES, "new structures"))]
+    lines = [f"{'':18s}" + "".join(f"{column:>18s}" for column in (*PLACES, "new structures"))]
     for method, row in rows(found).items():
         cells = [spread(row.get(column, ())) for column in (*PLACES, "new structures")]
-        lines.append(f"{method:18s}" + "".join(f"{cell:>20s}" for cell in cells))
+        lines.append(f"{method:18s}" + "".join(f"{cell:>18s}" for cell in cells))
     return "\n".join(lines)
 
 
