@@ -18,7 +18,7 @@
 #       - compare two readers of the same scan, and ask who drew the "truth"
 #     prerequisites: [Python with numpy, no medicine]
 #     minutes: 50
-#     seconds: 40
+#     seconds: 25
 #     gigabytes: 1.0
 #     download_mb: 3.1
 #     hardware: 2 CPU cores

@@ -19,7 +19,7 @@
 #       - teach a pre-trained model structures it does not know, and compare with scratch, frozen and a head alone
 #     prerequisites: ["lesson 00", "a network trained once by yourself, with any loss"]
 #     minutes: 60
-#     seconds: 120
+#     seconds: 100
 #     gigabytes: 2.0
 #     download_mb: 3.1
 #     hardware: 2 CPU cores

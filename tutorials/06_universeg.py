@@ -19,7 +19,7 @@
 #       - name the limits (one class at a time, slices, the support at every call), in seconds
 #     prerequisites: ["lesson 00", "what a convolution and a U-Net are"]
 #     minutes: 75
-#     seconds: 110
+#     seconds: 50
 #     gigabytes: 0.8
 #     download_mb: 3.2
 #     hardware: 2 CPU cores

@@ -19,7 +19,7 @@
 #       - encode a task once, segment all its structures in one pass, and state what that saves, in seconds
 #     prerequisites: ["lesson 06"]
 #     minutes: 80
-#     seconds: 90
+#     seconds: 80
 #     gigabytes: 0.8
 #     download_mb: 3.2
 #     hardware: 2 CPU cores

@@ -19,7 +19,7 @@
 #       - count what that costs in clicks, and tell an evaluation that clicks by the ground truth from one that does not
 #     prerequisites: ["lesson 00", "what attention is: softmax of products, a weighted mean"]
 #     minutes: 85
-#     seconds: 70
+#     seconds: 45
 #     gigabytes: 1.1
 #     download_mb: 4.4
 #     hardware: 2 CPU cores

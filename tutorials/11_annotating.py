@@ -19,7 +19,7 @@
 #       - tell what a net learns from labels that a crowd and SAM made
 #     prerequisites: ["lesson 08", "what Dice is (lesson 00)"]
 #     minutes: 75
-#     seconds: 75
+#     seconds: 70
 #     gigabytes: 1.2
 #     download_mb: 4.5
 #     hardware: 2 CPU cores

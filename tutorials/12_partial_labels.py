@@ -20,7 +20,7 @@
 #       - segment a real CT with the course's own universal model, and judge the result
 #     prerequisites: ["lesson 00", "a network trained once by yourself, with any loss"]
 #     minutes: 60
-#     seconds: 135
+#     seconds: 180
 #     gigabytes: 2.9
 #     download_mb: 3.1
 #     hardware: 2 CPU cores

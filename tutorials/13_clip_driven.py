@@ -19,7 +19,7 @@
 #       - say what a frozen text encoder can add to a number, and what our experiment found
 #     prerequisites: ["lesson 12"]
 #     minutes: 60
-#     seconds: 90
+#     seconds: 25
 #     gigabytes: 1.0
 #     download_mb: 3.1
 #     hardware: 2 CPU cores

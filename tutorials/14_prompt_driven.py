@@ -19,7 +19,7 @@
 #       - count what one more task costs each of them, and compare it with a text
 #     prerequisites: ["lesson 12", "lesson 13"]
 #     minutes: 60
-#     seconds: 90
+#     seconds: 50
 #     gigabytes: 1.5
 #     download_mb: 3.1
 #     hardware: 2 CPU cores

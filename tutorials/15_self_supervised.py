@@ -19,7 +19,7 @@
 #       - weigh SuPreM's argument against your own curves, and say what a fair comparison needs
 #     prerequisites: ["lesson 12", "lesson 05 helps"]
 #     minutes: 75
-#     seconds: 140
+#     seconds: 75
 #     gigabytes: 2.0
 #     download_mb: 0
 #     hardware: 2 CPU cores
