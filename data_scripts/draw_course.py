@@ -18,12 +18,11 @@ from PIL.PngImagePlugin import PngInfo
 
 from fmlab.lessons import claims, system_map
 from fmlab.lessons.claims.declared import declared
+from fmlab.lessons.claims.shown import MARKS
 from fmlab.lessons.claims.verdicts import Verdict
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 SHARED = "Dice"  # the unit of most claims, which share an axis; each of the others has a scale of its own
-OUTCOMES = {"holds": ("o", "#0072B2", "#0072B2"), "undecided": ("D", "#595959", "white"),
-            "does not hold": ("s", "#D55E00", "#D55E00")}  # Okabe-Ito, a shape each, and hollow for the open ones
 INK, QUIET, BAND = "#1b1b1b", "#595959", "#f3f3f3"
 Drawn = tuple[Figure, str]
 
@@ -35,7 +34,7 @@ def the_map() -> Drawn:
 
 def the_ledger() -> Drawn:
     """Every claim with effect and interval: those in Dice on one axis, each of the others on a scale of its own; and in words."""
-    found = [verdict for verdict in map(claims.verdict, (claim.id for claim in declared())) if verdict.outcome in OUTCOMES]
+    found = [verdict for verdict in map(claims.verdict, (claim.id for claim in declared())) if verdict.outcome in MARKS]
     groups = [ordered(verdict for verdict in found if (verdict.claim.unit == SHARED) == shared) for shared in (True, False)]
     fig = Figure(figsize=(9, 0.26 * (len(found) + 6)))
     panels = fig.subplots(2, sharex=True, height_ratios=[max(len(group), 1) for group in groups])
@@ -51,7 +50,7 @@ def the_ledger() -> Drawn:
     fig.text(0.712, 0.93, "effect [95% interval]", fontsize=9, color=QUIET)
     handles = [Line2D([], [], marker=shape, color=colour, markerfacecolor=fill, lw=2, markersize=6,
                       label=f"{outcome}: {sum(verdict.outcome == outcome for verdict in found)}")
-               for outcome, (shape, colour, fill) in OUTCOMES.items()]
+               for outcome, (shape, colour, fill) in MARKS.items()]
     fig.legend(handles=handles, loc="upper left", ncols=len(handles), frameon=False, fontsize=9.5, bbox_to_anchor=(0.005, 0.995),
                borderaxespad=0, columnspacing=1.6)
     return fig, claims.forest_alt()
@@ -68,7 +67,7 @@ def in_short() -> str:
 
 def ordered(group: Iterable[Verdict]) -> list[Verdict]:
     """By verdict, and within by effect, the largest first."""
-    return sorted(group, key=lambda verdict: (list(OUTCOMES).index(verdict.outcome), -verdict.effect.mean))
+    return sorted(group, key=lambda verdict: (list(MARKS).index(verdict.outcome), -verdict.effect.mean))
 
 
 def reach(verdict: Verdict) -> tuple[float, float]:
@@ -87,7 +86,7 @@ def numbers(verdict: Verdict) -> str:
 def _rows(ax: Axes, group: Sequence[Verdict], scales: Sequence[float]) -> None:
     across = ax.get_yaxis_transform()
     for row, (verdict, scale) in enumerate(zip(group, scales, strict=True)):
-        shape, colour, fill = OUTCOMES[verdict.outcome]
+        shape, colour, fill = MARKS[verdict.outcome]
         if row % 2 == 0:
             ax.axhspan(row - 0.5, row + 0.5, xmin=-1.03, xmax=1.87, color=BAND, lw=0, zorder=0, clip_on=False)
         ax.plot([end / scale for end in reach(verdict)], [row, row], color=colour, lw=2.2, solid_capstyle="butt")

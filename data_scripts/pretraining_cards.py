@@ -118,11 +118,11 @@ def transfer_section() -> list[str]:
 
 def seeds_section(name: str) -> list[str]:
     """The lines about three seeds of every method, this one's in bold."""
-    columns, rows = (*pretrainings.PLACES, "new structures"), {}
+    rows = {}
     for method, row in pretrainings.rows(pretrainings.recorded()).items():
         mark = "**" if method == name else ""
-        rows[f"{mark}{method}{mark}"] = [pretrainings.spread(row.get(column, ())) for column in columns]
-    return ["", "## Three seeds", "", SEEDS_SAY, "", *table(["pre-training", *columns], rows)]
+        rows[f"{mark}{method}{mark}"] = [pretrainings.spread(row.get(column, ())) for column in pretrainings.COLUMNS]
+    return ["", "## Three seeds", "", SEEDS_SAY, "", *table(["pre-training", *pretrainings.COLUMNS], rows)]
 
 
 def transfer_rows() -> dict[str, dict[str, float]]:

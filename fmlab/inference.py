@@ -113,10 +113,13 @@ def parts_first(logits: Tensor, known: Sequence[str]) -> Tensor:
 
     Whoever is asked for the whole counts its parts with it (``vocabulary.region``).
     """
+    inside = {k: [j for j, part in enumerate(known) if j != k and ID[part] in region(whole)] for k, whole in enumerate(known)}
+    if not any(inside.values()):
+        return logits
     yielding = logits.clone()
-    for k, whole in enumerate(known):
-        if inside := [j for j, part in enumerate(known) if j != k and ID[part] in region(whole)]:
-            part = logits[inside].amax(0)
+    for k, parts in inside.items():
+        if parts:
+            part = logits[parts].amax(0)
             yielding[k] = torch.where(part > 0, torch.minimum(logits[k], 0.99 * part), logits[k])  # next best, should the part go
     return yielding
 

@@ -49,8 +49,6 @@
 # the whole batch through one branch, or take the softmax twice.
 
 # %%
-import contextlib
-import io
 from dataclasses import replace
 
 import numpy as np
@@ -338,15 +336,14 @@ def begun(arm):
     """A network that begins as the arm says; the head is the same random one for all."""
     torch.manual_seed(0)
     network = hub.build("universal", structures=nano.NOVEL)
-    report = transfer(network, pretrained, of, arm.replace("head alone", "encoder+decoder"), of.fed)
+    report = transfer(network, pretrained, of, arm.replace("head alone", "encoder+decoder"), of.fed, quiet=True)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name in report.fresh if arm == "head alone" else name not in report.frozen)
     return network
 
 
 # %%
-with contextlib.redirect_stdout(io.StringIO()):  # four times the checklist
-    networks = {arm: begun(arm) for arm in ("scratch", "encoder+decoder", "frozen", "head alone")}
+networks = {arm: begun(arm) for arm in ("scratch", "encoder+decoder", "frozen", "head alone")}
 curves = {arm: ways.fine_tuned(network, data, exam, steps) for arm, network in networks.items()}
 figure(ways.drawn(curves), alt=ways.told(curves))
 

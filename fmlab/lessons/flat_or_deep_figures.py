@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fmlab.lessons.flat_or_deep import LARGE, LONG, STRUCTURES
 from fmlab.lessons.flat_or_deep_runs import PAIRS, Point
+from fmlab.lessons.show import panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +42,7 @@ def of(points: Sequence[Point], arm: str, budget: str = "voxels") -> list[Point]
 def by_arm(points: Sequence[Point]) -> tuple[Figure, str]:
     """Mean Dice on thin slices: a dot a seed, a bar for their mean; large structures and long ones; and the same in words."""
     pairs = [pair for pair in PAIRS if of(points, *pair)]
-    fig, ax = _figure((7.5, 0.9 + 0.36 * len(pairs)))
+    fig, ax = panels((7.5, 0.9 + 0.36 * len(pairs)))
     told = []
     for place, (arm, budget) in enumerate(pairs):
         means = []
@@ -63,7 +64,7 @@ def by_arm(points: Sequence[Point]) -> tuple[Figure, str]:
 
 def by_structure(points: Sequence[Point], arms: Sequence[str] = tuple(COLOURS)) -> tuple[Figure, str]:
     """Mean over people and seeds of Dice, and of jaggedness, structure by structure; and the same in words."""
-    fig, axes = _figure((9, 3.6), 2)
+    fig, axes = panels((9, 3.6), 2)
     told = []
     for ax, (what, title) in zip(axes, (("thin", "Dice"), ("jagged", "jaggedness across slices"))):
         for arm in arms:
@@ -88,7 +89,7 @@ def by_structure(points: Sequence[Point], arms: Sequence[str] = tuple(COLOURS)) 
 
 def by_thickness(points: Sequence[Point], arms: Sequence[str] = tuple(COLOURS)) -> tuple[Figure, str]:
     """Mean Dice of each arm on slices of 8 mm, of 24 mm, and of 24 mm resampled to 8; and the same in words."""
-    fig, ax = _figure((5.8, 3.2))
+    fig, ax = panels((5.8, 3.2))
     ways, told = {"thin": "8 mm", "thick": "24 mm,\nas they are", "resampled": "24 mm,\nresampled to 8"}, []
     for arm in arms:
         means = [float(np.mean([run.mean(what, STRUCTURES) for run in of(points, arm)])) for what in ways]
@@ -103,7 +104,7 @@ def by_thickness(points: Sequence[Point], arms: Sequence[str] = tuple(COLOURS)) 
 
 def first_steps(went: Mapping[str, Sequence[Mapping]], dice: Mapping[str, float]) -> tuple[Figure, str]:
     """The loss of some short trainings, arm -> log, a dot a step, and each arm's Dice in the legend; and the same in words."""
-    fig, ax = _figure((7.5, 3.2))
+    fig, ax = panels((7.5, 3.2))
     for (arm, log), (mark, colour) in zip(went.items(), (("o", "#595959"), ("s", "#E69F00"), ("^", "#0072B2"), ("v", "#D55E00"))):
         ax.plot([line["step"] for line in log], [line["loss"] for line in log], mark + "-", color=colour, markersize=3.5,
                 linewidth=1, label=f"{arm}:\nDice {dice[arm]:.2f} on a new person")
@@ -123,7 +124,7 @@ def coronal(values: Tensor, maps: Mapping[str, Tensor], tall: float = 1.0) -> Fi
 
     colours = ListedColormap([(0, 0, 0, 0), *(to_rgba(colour, 0.75) for colour in _SHOWN)])
     middle = values.shape[1] // 2
-    fig, axes = _figure((1.75 * (1 + len(maps)) + 1.2, 3.3), 1 + len(maps))
+    fig, axes = panels((1.75 * (1 + len(maps)) + 1.2, 3.3), 1 + len(maps))
     shown: set[int] = set()
     for ax, (title, classes) in zip(axes, (("what is read", None), *maps.items())):
         ax.imshow(values[:, middle].T.flip(0), cmap="gray", vmin=0, vmax=1, aspect=tall)
@@ -143,10 +144,3 @@ def coronal(values: Tensor, maps: Mapping[str, Tensor], tall: float = 1.0) -> Fi
 def _mean(point: Point, what: str, name: str) -> float:
     values = [row[name] for row in getattr(point, what).values() if name in row]
     return float(np.mean(values)) if values else float("nan")
-
-
-def _figure(inches: tuple[float, float], panels: int = 1) -> tuple:
-    from matplotlib.figure import Figure  # takes a while to import; and no pyplot, so that nothing is shown twice
-
-    fig = Figure(figsize=inches, layout="constrained")
-    return fig, fig.subplots(1, panels)

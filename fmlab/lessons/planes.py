@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fmlab.inference import resampled, sliding_logits
+from fmlab.lessons.show import panels
 from fmlab.pretraining import nano
 from fmlab.pretraining.targets import targets
 from fmlab.volume import Volume
@@ -130,7 +131,7 @@ def best_cut(score: Tensor, y: Tensor) -> Tensor:
 
 def by_structure(dice: Mapping[str, np.ndarray], structures: Sequence[str], new: Sequence[str]) -> tuple[Figure, str]:
     """The Dice of each structure for some networks' features (name -> (K,)), known and new ones apart; and the same in words."""
-    fig, ax = _figure((6.5, 0.24 * len(structures) + 0.9))
+    fig, ax = panels((6.5, 0.24 * len(structures) + 0.9))
     first, *others = dice
     for name in (first, *others):
         for row, (structure, value) in enumerate(zip(structures, dice[name])):
@@ -153,7 +154,7 @@ def by_structure(dice: Mapping[str, np.ndarray], structures: Sequence[str], new:
 def along_the_way(dice: Mapping[str, np.ndarray], structures: Sequence[str], new: Sequence[str],
                   labels: Sequence[str]) -> tuple[Figure, str]:
     """Mean Dice of known and of new structures over the stages (stage -> (K,)); and the same in words."""
-    fig, ax = _figure((5.5, 3))
+    fig, ax = panels((5.5, 3))
     is_new = np.isin(structures, new)
     told = []
     for (marker, colour), chosen, what in ((KNOWN, ~is_new, "known"), (NEW, is_new, "new")):
@@ -164,10 +165,3 @@ def along_the_way(dice: Mapping[str, np.ndarray], structures: Sequence[str], new
     ax.set(ylabel="mean Dice of the best plane", ylim=(0, 1))
     ax.legend(fontsize=8, frameon=False)
     return fig, f"Mean Dice of the best plane over the decoder's stages: {'; '.join(told)}."
-
-
-def _figure(inches: tuple[float, float]) -> tuple:
-    from matplotlib.figure import Figure  # takes a while to import; and no pyplot, so that nothing is shown twice
-
-    fig = Figure(figsize=inches, layout="constrained")
-    return fig, fig.add_subplot()

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from fmlab.inference import resampled
 from fmlab.lessons import claims
+from fmlab.lessons.show import panels
 from fmlab.pretraining import nano
 from fmlab.pretraining.distillation import Collapse
 from fmlab.pretraining.mae import grown
@@ -64,7 +65,7 @@ def moved(encode: Callable[[Tensor], list[Tensor]], one: Tensor, other: Tensor, 
 def collapses(watched: Mapping[str, Sequence[Collapse]], every: int) -> tuple[Figure, str]:
     """Entropy of the mean answer over the steps of some distillations, seen at first and after each ``every`` steps; the legend
     gives the information at the end. And the same in words."""
-    fig, ax = _figure((6.5, 3.6))
+    fig, ax = panels((6.5, 3.6))
     for (name, states), (style, colour) in zip(watched.items(), _LINES):
         ax.plot(np.arange(len(states)) * every, [state.together for state in states], style, color=colour,
                 label=f"{name}: information {states[-1].information:.2f} at the end")
@@ -78,7 +79,7 @@ def collapses(watched: Mapping[str, Sequence[Collapse]], every: int) -> tuple[Fi
 
 def first_steps(went: Mapping[str, Sequence[Mapping]], dice: Mapping[str, float]) -> tuple[Figure, str]:
     """The loss of some trainings, arm -> log of ``train``, with each arm's Dice in the legend; and the same in words."""
-    fig, ax = _figure((6, 3))
+    fig, ax = panels((6, 3))
     for (arm, log), (style, colour) in zip(went.items(), _LINES):
         width = _MEAN_OF if len(log) > _MEAN_OF else 1  # of a mean over all there is, one point would be left: no line
         loss = np.convolve([line["loss"] for line in log], np.ones(width) / width, mode="valid")
@@ -93,9 +94,9 @@ def first_steps(went: Mapping[str, Sequence[Mapping]], dice: Mapping[str, float]
 def transfer_curves(ids: Sequence[str]) -> tuple[Figure, str]:
     """Mean Dice by arm over the number of labelled people, mean and spread of the shipped runs' seeds, a panel a claim; and the
     same in words. A claim without runs says so."""
-    fig, panels = _figure((4.5 * len(ids), 3.2), len(ids))
+    fig, axes = panels((4.5 * len(ids), 3.2), len(ids))
     told = []
-    for ax, claim in zip(np.atleast_1d(panels), ids):
+    for ax, claim in zip(np.atleast_1d(axes), ids):
         runs = claims.runs(claim)
         means = runs[0].details["mean"] if runs else {}
         for place, arm in enumerate(sorted(means, key=list(_OF_ARM).index)):
@@ -112,10 +113,3 @@ def transfer_curves(ids: Sequence[str]) -> tuple[Figure, str]:
             ax.minorticks_off()
             ax.legend(frameon=False, fontsize=8)
     return fig, "Transfer curves, mean Dice over labelled people. " + ("; ".join(told) or "No run is stored yet.")
-
-
-def _figure(inches: tuple[float, float], panels: int = 1) -> tuple:
-    from matplotlib.figure import Figure  # takes a while to import; and no pyplot, so that nothing is shown twice
-
-    fig = Figure(figsize=inches, layout="constrained")
-    return fig, fig.subplots(1, panels)

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Literal
 from fmlab.errors import LessonError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Tone = Literal["good", "open", "look", "plain"]
@@ -86,6 +88,14 @@ def figure(fig: Figure, alt: str, caption: str = "", dpi: int = 100) -> Picture:
     fig.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
     pyplot.close(fig)
     return Picture(buffer.getvalue(), alt.strip(), caption)
+
+
+def panels(inches: tuple[float, float], count: int = 1) -> tuple[Figure, Axes | np.ndarray]:
+    """An empty figure (width, height) and its axes, ``count`` side by side; without pyplot, which would show it a second time."""
+    from matplotlib.figure import Figure  # takes a while to import
+
+    fig = Figure(figsize=inches, layout="constrained")
+    return fig, fig.subplots(1, count)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fmlab.lessons.claims import Run
+from fmlab.lessons.show import panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +25,7 @@ _MARKERS = {"masked": "o", "unmasked": "s", "softmax": "^"}
 
 def matrix(w: np.ndarray, rows: Sequence[str], columns: Sequence[str], parted: int) -> tuple[Figure, str]:
     """w (rows, columns) of 0/1 as fields, dark where annotated, with a line after the first ``parted`` rows; and in words."""
-    fig, ax = _figure((9.5, 4.4))
+    fig, ax = panels((9.5, 4.4))
     ax.pcolormesh(w, cmap="Blues", vmax=1.6, edgecolors="white", linewidth=1)
     ax.axhline(parted, color="black", linewidth=1.5)
     ax.invert_yaxis()
@@ -37,7 +38,7 @@ def matrix(w: np.ndarray, rows: Sequence[str], columns: Sequence[str], parted: i
 
 def after_steps(dice: Mapping[str, Mapping[str, float]], drawn_by: Mapping[str, str]) -> tuple[Figure, str]:
     """Dice, kind -> structure -> value, as bars; below each structure who draws it. And the same in words."""
-    fig, ax = _figure((9, 3.6))
+    fig, ax = panels((9, 3.6))
     for i, (kind, values) in enumerate(dice.items()):
         place = np.arange(len(drawn_by)) + 0.8 / len(dice) * (i - (len(dice) - 1) / 2)
         ax.bar(place, [values[name] for name in drawn_by], 0.76 / len(dice), label=kind, hatch=_HATCHES[kind],
@@ -53,7 +54,7 @@ def after_steps(dice: Mapping[str, Mapping[str, float]], drawn_by: Mapping[str, 
 def by_share(runs: Sequence[Run], kinds: Sequence[str]) -> tuple[Figure, str]:
     """Mean Dice on unseen bodies over the number of hospitals that draw a structure, a curve a loss, with the spread over seeds
     where there are several; and the same in words. runs: of claim C05, one at least."""
-    fig, ax = _figure((6.5, 3.2))
+    fig, ax = panels((6.5, 3.2))
     shares, told = sorted(runs[0].details["by_share"]), []
     for kind in kinds:
         curves = np.array([[run.details["by_share"][share][kind] for share in shares] for run in runs])
@@ -65,10 +66,3 @@ def by_share(runs: Sequence[Run], kinds: Sequence[str]) -> tuple[Figure, str]:
     ax.set(xlabel="hospitals that draw the structure", ylabel="mean Dice", ylim=(0, 1))
     ax.legend(frameon=False, fontsize=9)
     return fig, "Mean Dice on unseen bodies over the number of hospitals that draw a structure. " + "; ".join(told) + "."
-
-
-def _figure(inches: tuple[float, float]) -> tuple:
-    from matplotlib.figure import Figure  # takes a while to import; and no pyplot, so that nothing is shown twice
-
-    fig = Figure(figsize=inches, layout="constrained")
-    return fig, fig.subplots()

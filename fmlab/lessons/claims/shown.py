@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe-Ito, and a shape of its own for who does not see colours.
-_MARKS = {"holds": ("o", "#0072B2"), "does not hold": ("s", "#D55E00"), "undecided": ("D", "#595959")}
+MARKS = {"holds": ("o", "#0072B2", "#0072B2"), "undecided": ("D", "#595959", "white"),
+         "does not hold": ("s", "#D55E00", "#D55E00")}
+"""Verdict -> shape, colour and fill: Okabe-Ito, a shape of its own for who does not see colours, and hollow where it is open."""
 _WIDTH = 110
 OVERVIEW = 100  # columns of the table of all claims
 
@@ -108,11 +109,10 @@ def _chosen(ids: Sequence[str] | None, source: Source) -> list[Verdict]:
 def _panel(panel: Axes, unit: str, group: Sequence[Verdict]) -> None:
     panel.axvline(0, color="#595959", linewidth=0.8)
     for row, each in enumerate(group):
-        if each.outcome in _MARKS:
-            shape, colour = _MARKS[each.outcome]
+        if each.outcome in MARKS:
+            shape, colour, fill = MARKS[each.outcome]
             if each.effect.has_interval:
                 panel.plot([each.effect.low, each.effect.high], [row, row], color=colour, linewidth=2, solid_capstyle="butt")
-            fill = "white" if each.outcome == "undecided" else colour
             panel.plot(each.effect.mean, row, shape, color=colour, markerfacecolor=fill, markersize=8)
         if each.claim.least:
             panel.plot([each.claim.least] * 2, [row - 0.4, row + 0.4], color="#595959", linestyle="--", linewidth=0.8)

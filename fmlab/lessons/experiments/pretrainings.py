@@ -49,6 +49,7 @@ NEW_TASK = {  # how a prompt-driven network is built for one new task, and what 
 }
 NAMES = ("clip_driven", "dodnet", "uniseg", SHORT, "hermes", "mae", "genesis", "swin_ssl", "scratch")
 PLACES = ("A-D", "E", "F", "real CT")
+COLUMNS = (*PLACES, "new structures")
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,9 @@ def rows(found: Sequence[Compared]) -> dict[str, dict[str, list[float]]]:
 
 def table(found: Sequence[Compared]) -> str:
     """Mean Dice over seeds and, in brackets, the lowest and the highest, a line a method."""
-    lines = [f"{'':18s}" + "".join(f"{column:>18s}" for column in (*PLACES, "new structures"))]
+    lines = [f"{'':18s}" + "".join(f"{column:>18s}" for column in COLUMNS)]
     for method, row in rows(found).items():
-        cells = [spread(row.get(column, ())) for column in (*PLACES, "new structures")]
+        cells = [spread(row.get(column, ())) for column in COLUMNS]
         lines.append(f"{method:18s}" + "".join(f"{cell:>18s}" for cell in cells))
     return "\n".join(lines)
 
